@@ -1,0 +1,227 @@
+"""The typed events: frozen facts in the past tense. `type` is the wire name, `method` the Observer's method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from engine.messages import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all events share; the EventLog adds `seq` and `time`.
+
+    Attributes:
+        run_id: The run; empty for a kernel that runs on its own.
+        task_id: The task; empty for facts about the whole run.
+    """
+
+    type: ClassVar[str] = "event"
+    method: ClassVar[str] = "on_event"
+    run_id: str = ""
+    task_id: str = ""
+
+    def payload(self) -> dict[str, Any]:
+        """Return the fields as JSON values, without `run_id` and `task_id`."""
+        data = asdict(self)
+        del data["run_id"], data["task_id"]
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run began; `settings` is what the command line resolved to."""
+
+    type: ClassVar[str] = "run:started"
+    method: ClassVar[str] = "on_run_start"
+    bundles: tuple[str, ...]
+    targets: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlanned(Event):
+    """Discovery is done; `notes` says what was left out and why."""
+
+    type: ClassVar[str] = "run:planned"
+    method: ClassVar[str] = "on_run_plan"
+    files: int
+    nodes: int
+    tasks: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """A run ended; `status` is finished, failed, stopped or interrupted."""
+
+    type: ClassVar[str] = "run:finished"
+    method: ClassVar[str] = "on_run_end"
+    status: str
+    finished: int
+    failed: int
+    stopped: int
+    changes: int
+    seconds: float
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted(Event):
+    """A task began."""
+
+    type: ClassVar[str] = "task:started"
+    method: ClassVar[str] = "on_task_start"
+    bundle: str
+    node_id: str
+    node: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFinished(Event):
+    """A task ended; `outcome` is finished, failed, stopped or parked."""
+
+    type: ClassVar[str] = "task:finished"
+    method: ClassVar[str] = "on_task_end"
+    bundle: str
+    node_id: str
+    node: str
+    file: str
+    line: int
+    outcome: str
+    reason: str
+    error: str | None = None
+    summary: str = ""
+    changed_files: tuple[str, ...] = ()
+    turns: int = 0
+    seconds: float = 0.0
+    usage: Usage = Usage()
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelStarted(Event):
+    """A turn loop began."""
+
+    type: ClassVar[str] = "kernel:started"
+    method: ClassVar[str] = "on_kernel_start"
+    max_turns: int
+    tools_count: int
+    initial_messages_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequested(Event):
+    """A request is about to be sent; `messages` is exactly what the server gets."""
+
+    type: ClassVar[str] = "model:requested"
+    method: ClassVar[str] = "on_model_request"
+    turn: int
+    model: str | None
+    adapter: str | None
+    constraint: str
+    messages: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResponded(Event):
+    """A reply arrived."""
+
+    type: ClassVar[str] = "model:responded"
+    method: ClassVar[str] = "on_model_response"
+    turn: int
+    model: str
+    adapter: str | None
+    text: str
+    tool_calls_count: int
+    finish_reason: str
+    usage: Usage
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCalled(Event):
+    """A tool is about to run."""
+
+    type: ClassVar[str] = "tool:called"
+    method: ClassVar[str] = "on_tool_call"
+    turn: int
+    call_id: str
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolReturned(Event):
+    """A tool answered; `content` is what the model reads."""
+
+    type: ClassVar[str] = "tool:returned"
+    method: ClassVar[str] = "on_tool_result"
+    turn: int
+    call_id: str
+    tool: str
+    content: str
+    is_error: bool
+    summary: str
+    outcome: str
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCompleted(Event):
+    """A reply and all its tool calls are done."""
+
+    type: ClassVar[str] = "turn:completed"
+    method: ClassVar[str] = "on_turn_complete"
+    turn: int
+    tool_calls_count: int
+    errors_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEnded(Event):
+    """A turn loop ended."""
+
+    type: ClassVar[str] = "kernel:ended"
+    method: ClassVar[str] = "on_kernel_end"
+    turn_count: int
+    termination_reason: str
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorOccurred(Event):
+    """Something failed; the task's outcome follows."""
+
+    type: ClassVar[str] = "error:occurred"
+    method: ClassVar[str] = "on_error"
+    error_type: str
+    message: str
+    turn: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOffered(Event):
+    """A change passed its checks and waits for review."""
+
+    type: ClassVar[str] = "change:offered"
+    method: ClassVar[str] = "on_change_offer"
+    file: str
+    kind: str
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeDecided(Event):
+    """A change was accepted, rejected or found in conflict."""
+
+    type: ClassVar[str] = "change:decided"
+    method: ClassVar[str] = "on_change_decision"
+    file: str
+    decision: str
+    reason: str = ""

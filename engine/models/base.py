@@ -1,0 +1,70 @@
+"""What a model family needs: the Protocol of a ModelPlugin, and the Adapter that may sit on a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.grammar.constraint import Constraint, ConstraintOptions
+from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter of a bundle, resolved: files inside the bundle or a name on the server.
+
+    Attributes:
+        name: Its name in the bundle.
+        peft: A PEFT folder.
+        gguf: A GGUF file.
+        served_name: Its name on the server.
+        base: The model that it was trained on, as the bundle writes it.
+        digest: sha256 of its files, hex; empty for a served name.
+    """
+
+    name: str
+    peft: Path | None = None
+    gguf: Path | None = None
+    served_name: str | None = None
+    base: str | None = None
+    digest: str = ""
+
+
+class ModelPlugin(Protocol):
+    """Message format, tool-call wire format, parser and default strategy of a model family."""
+
+    name: str
+
+    def build_messages(
+        self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
+    ) -> list[dict[str, Any]]:
+        """Return the wire messages: the system turn with the tools declared natively, the history, then the prompt."""
+        ...
+
+    def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:
+        """Return the API's `tool_choice`, or None when the tools travel in the prompt."""
+        ...
+
+    def grammar_strategy(self) -> str:
+        """Return the default strategy of the family."""
+        ...
+
+    def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
+        """Return the constraint of a reply that may call these tools."""
+        ...
+
+    def format_calls(self, calls: Sequence[ToolCall]) -> str:
+        """Return the calls as the model would write them."""
+        ...
+
+    def format_result(self, result: ToolResult) -> str:
+        """Return a result as the model reads it."""
+        ...
+
+    def parse_response(
+        self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
+    ) -> Reply:
+        """Parse a reply; malformed calls are reported, never dropped. Calls that the API parsed keep their ids."""
+        ...
