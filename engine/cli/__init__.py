@@ -1,1 +1,108 @@
-"""The cli room."""
+"""The command line: one verb per module, imported only when it is used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from engine.cli.console import fail
+from engine.errors import EngineError
+
+# verb → (module under engine.cli, the line that `engine --help` shows); the module's `command` is the verb.
+VERBS: dict[str, tuple[str, str]] = {
+    "validate": ("validate", "Show everything that is wrong with bundles."),
+    "explain": ("explain", "Show the page of a diagnostic code."),
+    "run": ("run", "Run bundles over the code nodes of files and folders."),
+    "diff": ("review", "Show the changes of a run."),
+    "accept": ("review", "Write the changes of a run into the project."),
+    "reject": ("review", "Drop the changes of a run."),
+    "runs": ("runs", "List the runs of this project."),
+    "show": ("runs", "Show what came of a run, task by task."),
+    "events": ("runs", "Print the events of a run as JSON lines."),
+    "render": ("render", "Show the exact request of a task, without a model call."),
+    "nodes": ("nodes", "List the code nodes of files and folders."),
+    "bundles": ("bundles", "List the bundles and whether they are valid."),
+    "models": ("models", "List, fetch and locate local model weights."),
+    "schema": ("schema", "Print a JSON Schema."),
+}
+
+
+class Verbs(click.Group):
+    """A click group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the verbs in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import the verb's module and return its command."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"engine.cli.{VERBS[cmd_name][0]}")
+        command = getattr(module, "command", None) or getattr(module, cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - a verb's module without a command is a bug
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the table without importing any verb."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; an unknown one gets a did-you-mean."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"auto_envvar_prefix": "ENGINE", "help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="bundle-engine", prog_name="engine")
+@click.option("--quiet", "-q", is_flag=True, help="Only results and errors.")
+@click.option("--verbose", "-v", is_flag=True, help="Log what happens, on stderr.")
+def cli(quiet: bool, verbose: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Run folders ("bundles") as agents over code.
+
+    Every option can be set by an environment variable: ENGINE_VERB_OPTION, such as ENGINE_RUN_CONCURRENCY.
+    """
+    if verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s", stream=sys.stderr)
+        logging.getLogger("engine").setLevel(logging.DEBUG)
+    os.environ["_ENGINE_QUIET"] = "1" if quiet else ""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 clean, 1 findings or failed tasks, 2 usage or configuration, 130 interrupted."""
+    try:
+        code = cli.main(argv, prog_name="engine", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        code = exc.exit_code
+    except click.Abort:
+        code = 130
+    except click.ClickException as exc:
+        exc.show()
+        code = 2
+    except EngineError as exc:
+        code = fail(str(exc))
+    except BrokenPipeError:
+        # The reader went away (`engine … | head`); say nothing, also not at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as exc:  # noqa: BLE001 - the border: no traceback reaches a user
+        logging.getLogger("engine").debug("internal error", exc_info=True)
+        code = fail(f"internal error: {type(exc).__name__}: {exc} (engine --verbose … shows where)")
+    sys.exit(code if isinstance(code, int) else 0)
