@@ -25,7 +25,7 @@ class ToolSchema:
         """Accept a ToolSchema, `{"name", "description", "parameters"}` or the OpenAI form around it."""
         if isinstance(schema, ToolSchema):
             return schema
-        inner = schema["function"] if "function" in schema else schema
+        inner = schema.get("function", schema)
         parameters = inner.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
         return cls(inner["name"], inner.get("description", ""), parameters)
 

@@ -72,7 +72,7 @@ class Verbs(click.Group):
 @click.version_option(package_name="bundle-engine", prog_name="engine")
 @click.option("--quiet", "-q", is_flag=True, help="Only results and errors.")
 @click.option("--verbose", "-v", is_flag=True, help="Log what happens, on stderr.")
-def cli(quiet: bool, verbose: bool) -> None:  # noqa: FBT001 - click passes flags by name
+def cli(quiet: bool, verbose: bool) -> None:  # noqa: ARG001 - console.quiet() reads it from the context
     """Run folders ("bundles") as agents over code.
 
     Every option can be set by an environment variable: ENGINE_VERB_OPTION, such as ENGINE_RUN_CONCURRENCY.
@@ -80,7 +80,6 @@ def cli(quiet: bool, verbose: bool) -> None:  # noqa: FBT001 - click passes flag
     if verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s", stream=sys.stderr)
         logging.getLogger("engine").setLevel(logging.DEBUG)
-    os.environ["_ENGINE_QUIET"] = "1" if quiet else ""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = 1
     except KeyboardInterrupt:
         code = 130
-    except Exception as exc:  # noqa: BLE001 - the border: no traceback reaches a user
+    except Exception as exc:
         logging.getLogger("engine").debug("internal error", exc_info=True)
         code = fail(f"internal error: {type(exc).__name__}: {exc} (engine --verbose … shows where)")
     sys.exit(code if isinstance(code, int) else 0)

@@ -9,7 +9,8 @@ import click
 
 def quiet() -> bool:
     """Whether `--quiet` is on."""
-    return bool(os.environ.get("_ENGINE_QUIET"))
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().params.get("quiet"))
 
 
 def note(text: str) -> None:

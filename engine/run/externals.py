@@ -1,0 +1,70 @@
+"""The host functions that scripts may declare, for one task: all inside its workspace and permissions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.discovery import CodeNode
+from engine.errors import ToolScriptError
+from engine.prompts import NODE_FIELDS
+from engine.run.editor import NodeEditor
+from engine.workspace import CommandRunner, Workspace
+
+
+@dataclass
+class Submission:
+    """What a task said about itself through `submit_result`."""
+
+    summary: str = ""
+    changed_files: list[str] = field(default_factory=list)
+
+
+def node_metadata(node: CodeNode) -> dict[str, Any]:
+    """Return the public facts about a node, without its text."""
+    return {name: getattr(node, name) for name in NODE_FIELDS if name != "text"}
+
+
+def make_externals(
+    workspace: Workspace, node: CodeNode, commands: CommandRunner, submission: Submission
+) -> Mapping[str, Callable[..., Any]]:
+    """Return the externals by name; permissions are the workspace's and the command runner's business."""
+    editor = NodeEditor(workspace, node)
+
+    async def run_json_command(cmd: str, args: list[str]) -> Any:
+        result = await commands.run(cmd, args)
+        try:
+            return json.loads(result["stdout"]) if result["stdout"].strip() else []
+        except ValueError:
+            return {"error": "the output is not JSON", **result}
+
+    def write_file(path: str, content: str) -> bool:
+        workspace.write_text(path, content)
+        return True
+
+    def delete_file(path: str) -> bool:
+        workspace.delete(path)
+        return True
+
+    def submit_result(summary: str, changed_files: list[str]) -> bool:
+        if submission.summary:
+            raise ToolScriptError("the result was already submitted")
+        submission.summary, submission.changed_files = summary, list(changed_files)
+        return True
+
+    return {
+        "read_file": workspace.read_text,
+        "write_file": write_file,
+        "delete_file": delete_file,
+        "file_exists": workspace.exists,
+        "list_dir": workspace.list_dir,
+        "search": workspace.search,
+        "get_node_source": editor.source,
+        "get_node_metadata": lambda: node_metadata(node),
+        "replace_node": editor.replace,
+        "run_command": commands.run,
+        "run_json_command": run_json_command,
+        "submit_result": submit_result,
+    }
