@@ -1,0 +1,104 @@
+"""A YAML document as read: its data, where each value stands, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from engine.diagnostics import Diagnostic, Span
+
+JsonPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a value stands, and its key when it is the value of a mapping."""
+
+    key: Span | None
+    value: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML document.
+
+    Attributes:
+        file: The path as the user would type it.
+        text: The source.
+        data: The top-level mapping; empty when the text could not be read at all.
+        positions: Where each path of the data stands.
+        diagnostics: Findings of the reading.
+        tainted: Paths that have a finding already; later passes say nothing more about them.
+    """
+
+    file: str
+    text: str
+    data: Mapping[str, Any]
+    positions: Positions
+    diagnostics: tuple[Diagnostic, ...] = ()
+    tainted: frozenset[JsonPath] = field(default_factory=frozenset)
+
+
+class Positions:
+    """Maps a path in the data to spans; resolved on demand from the node tree, for findings are rare."""
+
+    def __init__(self, file: str, root: yaml.Node | None = None) -> None:
+        self._file = file
+        self._root = root
+
+    def __getitem__(self, path: JsonPath) -> Position:
+        """Return the position of the path.
+
+        Raises:
+            KeyError: The path does not exist in the document.
+        """
+        key, node, depth = self._walk(path)
+        if node is None or depth < len(path):
+            raise KeyError(path)
+        return Position(self._span(key) if key is not None else None, self._span(node))
+
+    def __contains__(self, path: JsonPath) -> bool:
+        _, node, depth = self._walk(path)
+        return node is not None and depth == len(path)
+
+    def key(self, path: JsonPath) -> Span:
+        """Return the span of the path's key, or of the value where there is no key; of the nearest parent for a path that does not exist."""
+        key, node, _ = self._walk(path)
+        chosen = key if key is not None else node
+        return self._span(chosen) if chosen is not None and chosen is not self._root else Span(self._file)
+
+    def value(self, path: JsonPath) -> Span:
+        """Return the span of the path's value; of the nearest parent for a path that does not exist."""
+        key, node, depth = self._walk(path)
+        if node is None or node is self._root:
+            return Span(self._file)
+        return self._span(node if depth == len(path) or key is None else key)
+
+    def _walk(self, path: JsonPath) -> tuple[yaml.Node | None, yaml.Node | None, int]:
+        """Go down the path; return the last key, the last node and how many steps were possible."""
+        key: yaml.Node | None = None
+        node = self._root
+        for depth, step in enumerate(path):
+            found = _child(node, step)
+            if found is None:
+                return key, node, depth
+            key, node = found
+        return key, node, len(path)
+
+    def _span(self, node: yaml.Node) -> Span:
+        start, end = node.start_mark, node.end_mark
+        if end.line > start.line and end.column == 0:
+            # Block collections and block scalars end where the next token starts.
+            return Span(self._file, start.line + 1, start.column + 1, end.line, 2**16)
+        return Span(self._file, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+
+
+def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return None, node.value[step]
+    return None
