@@ -1,1 +1,93 @@
-"""Agents as data: load folders ("bundles") and run each as an agent over code."""
+"""Agents as data: load folders ("bundles") and run each as an agent over code.
+
+The names below are imported when they are first used, so `import engine` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine import backends, models
+    from engine.api import discover, run, validate
+    from engine.bundle import Bundle, Catalog, load_bundle
+    from engine.diagnostics import Diagnostic, Span
+    from engine.discovery import CodeNode
+    from engine.errors import BackendError, BundleError, ConfigError, EngineError, ToolError, WorkspaceError
+    from engine.events import Event, Observer
+    from engine.grammar import Constraint
+    from engine.kernel import Kernel, KernelConfig, KernelResult, RuntimeClient, RuntimeConfig
+    from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema, Usage
+    from engine.models import ModelPlugin, constraint_for, format_calls, parse_reply
+    from engine.run import RunResult, TaskResult
+
+_HOME = {
+    "api": ("discover", "run", "validate"),
+    "bundle": ("Bundle", "Catalog", "load_bundle"),
+    "diagnostics": ("Diagnostic", "Span"),
+    "discovery": ("CodeNode",),
+    "errors": ("BackendError", "BundleError", "ConfigError", "EngineError", "ToolError", "WorkspaceError"),
+    "events": ("Event", "Observer"),
+    "grammar": ("Constraint",),
+    "kernel": ("Kernel", "KernelConfig", "KernelResult", "RuntimeClient", "RuntimeConfig"),
+    "messages": ("Message", "Reply", "ToolCall", "ToolResult", "ToolSchema", "Usage"),
+    "models": ("ModelPlugin", "constraint_for", "format_calls", "parse_reply"),
+    "run": ("RunResult", "TaskResult"),
+}
+_NAMES = {name: module for module, names in _HOME.items() for name in names}
+_ROOMS = ("backends", "models")
+
+__all__ = [
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "Catalog",
+    "CodeNode",
+    "ConfigError",
+    "Constraint",
+    "Diagnostic",
+    "EngineError",
+    "Event",
+    "Kernel",
+    "KernelConfig",
+    "KernelResult",
+    "Message",
+    "ModelPlugin",
+    "Observer",
+    "Reply",
+    "RunResult",
+    "RuntimeClient",
+    "RuntimeConfig",
+    "Span",
+    "TaskResult",
+    "ToolCall",
+    "ToolError",
+    "ToolResult",
+    "ToolSchema",
+    "Usage",
+    "WorkspaceError",
+    "backends",
+    "constraint_for",
+    "discover",
+    "format_calls",
+    "load_bundle",
+    "models",
+    "parse_reply",
+    "run",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it lives."""
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"engine.{_NAMES[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"engine.{name}")
+    raise AttributeError(f"module 'engine' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

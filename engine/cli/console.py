@@ -1,10 +1,22 @@
-"""Where text goes: results to stdout, everything else to stderr."""
+"""Where text goes: results to stdout, everything else to stderr; text that others wrote is made harmless first."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from engine.errors import BundleError
+
+project_option = click.option(
+    "--project",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The project's root, if it is not around the working directory.",
+)
 
 
 def quiet() -> bool:
@@ -21,14 +33,27 @@ def note(text: str) -> None:
 
 def fail(text: str) -> int:
     """Print an error and return the exit code for it, 2."""
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {text}", err=True)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(text)}", err=True)
     return 2
 
 
-def use_color() -> bool:
-    """Whether stdout wants colour: FORCE_COLOR and NO_COLOR first, else whether it is a terminal."""
-    import sys
+def report_findings(error: BundleError) -> int:
+    """Print what is wrong with a bundle and return the exit code for findings, 1."""
+    from engine.diagnostics import render
 
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(str(error))}", err=True)
+    if error.diagnostics:
+        click.echo(render(error.diagnostics, "full", color=use_color(sys.stderr)), err=True)
+    return 1
+
+
+def use_color(stream: object = None) -> bool:
+    """Whether a stream (by default stdout) wants colour: NO_COLOR and FORCE_COLOR first, else whether it is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream or sys.stdout, "isatty", lambda: False)())
+
+
+def printable(text: str) -> str:
+    """Replace control characters, so that a model's or a file's text cannot drive the terminal."""
+    return "".join(c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in text)

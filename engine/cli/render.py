@@ -1,0 +1,75 @@
+"""`engine render`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.app import App, RunRequest
+from engine.cli.console import printable, project_option, report_findings
+from engine.errors import BundleError, ConfigError
+from engine.run import Rendered
+
+
+def split_target(target: str) -> tuple[Path, str | None]:
+    """Return the file and the node's name of `FILE` or `FILE::NODE`."""
+    file, separator, node = target.partition("::")
+    return Path(file), node if separator else None
+
+
+@click.command(name="render")
+@click.argument("bundle")
+@click.option("--target", "-t", required=True, metavar="FILE[::NODE]", help="The node, by (qualified) name or id.")
+@click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
+@click.option("--model", help="As for `engine run`.")
+@click.option("--adapter", help="As for `engine run`.")
+@click.option("--plugin", help="As for `engine run`.")
+@click.option("--base-url", metavar="URL", help="As for `engine run`.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@project_option
+def command(bundle: str, target: str, params: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Show the exact messages, tool schemas, constraint and token count of a task; calls no model."""
+    from engine.cli.run import parse_params
+
+    file, node = split_target(target)
+    if not file.exists():
+        raise ConfigError(f"{file} does not exist: --target takes FILE or FILE::NODE")
+    project = options.pop("project")
+    request = RunRequest([bundle], [file], parse_params(params), nodes=[node] if node else [], limit=1, **options)
+    try:
+        rendered = asyncio.run(_render(App.open(project, [file]), request))
+    except BundleError as exc:
+        return report_findings(exc)
+    if as_json:
+        click.echo(json.dumps(rendered.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        show(rendered)
+    return 0
+
+
+async def _render(app: App, request: RunRequest) -> Rendered:
+    async with app.session(request) as session:
+        if not session.plan.tasks:
+            names = sorted({node.qualified_name for node in session.plan.discovery.nodes})
+            raise ConfigError(f"the bundle takes no such node; the file has: {', '.join(names[:20]) or 'no nodes'}")
+        return await session.render(session.plan.tasks[0])
+
+
+def show(rendered: Rendered) -> None:
+    """Print a rendered request for people."""
+    click.secho(f"# {rendered.node}  (model {rendered.model}, adapter {rendered.adapter or 'none'})", bold=True)
+    for message in rendered.messages:
+        click.secho(f"\n[{message['role']}]", fg="cyan")
+        click.echo(printable(str(message["content"])))
+    click.secho("\n[tools]", fg="cyan")
+    for tool in rendered.tools:
+        click.echo(json.dumps(tool, ensure_ascii=False))
+    click.secho(f"\n[constraint: {rendered.constraint.kind}, {rendered.constraint.strategy}]", fg="cyan")
+    value = rendered.constraint.value
+    click.echo(value if isinstance(value, str) else json.dumps(value, indent=2))
+    exactly = "counted by the model's own tokenizer" if rendered.exact else "estimated: the weights are not here"
+    click.echo(f"\nprompt tokens: {rendered.tokens} ({exactly})")

@@ -1,0 +1,91 @@
+"""`engine run`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.app import App, RunRequest
+from engine.cli.console import note, report_findings
+from engine.cli.progress import make_view
+from engine.errors import BundleError, ConfigError
+
+
+def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return `k=v` pairs as values: YAML scalars, so `n=3` is a number and `s=google` a text.
+
+    Raises:
+        ConfigError: A pair has no `=`.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--param '{pair}' has the wrong form: write name=value")
+        try:
+            values[name] = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError as exc:
+            raise ConfigError(f"--param '{name}': the value is not a YAML value; quote it") from exc
+    return values
+
+
+@click.command(name="run")
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
+@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="PATH", help="File or folder.")
+@click.option("--apply", "apply_", is_flag=True, help="Accept the changes at the end of the run.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and the prompt tokens; call no model.")
+@click.option("--limit", type=click.IntRange(min=1), help="Run at most this many tasks.")
+@click.option("--node", "nodes", multiple=True, metavar="GLOB", help="Only nodes of this name, id or FILE::NAME.")
+@click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
+@click.option("--model", help="A model of the server or of `engine models list`, or a GGUF file.")
+@click.option("--adapter", help="The adapter that answers; 'none' switches adapters off.")
+@click.option("--plugin", help="The model family, if not the bundle's.")
+@click.option("--base-url", metavar="URL", help="An openai-compatible server to use, with /v1.")
+@click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
+@click.option("--project", type=click.Path(path_type=Path, file_okay=False, exists=True), help="The project's root.")
+@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines, the summary last.")
+def command(**options: Any) -> int:
+    """Run bundles over the code nodes of files and folders.
+
+    One task per bundle and matching node. Changes wait in the run's overlay until `engine accept`.
+    """
+    request = RunRequest(
+        bundles=options["bundles"],
+        targets=[Path(target) for target in options["targets"]],
+        params=parse_params(options["params"]),
+        nodes=options["nodes"],
+        **{key: options[key] for key in ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit")},
+    )
+    app = App.open(options["project"], request.targets)
+    try:
+        if options["dry_run"]:
+            return asyncio.run(_dry_run(app, request, as_json=options["as_json"]))
+        return asyncio.run(_run(app, request, apply=options["apply_"], as_json=options["as_json"]))
+    except BundleError as exc:
+        return report_findings(exc)
+
+
+async def _dry_run(app: App, request: RunRequest, *, as_json: bool) -> int:
+    from engine.cli.plan_view import print_plan
+
+    async with app.session(request, start=False) as session:
+        print_plan(session.plan, await session.prompt_tokens(), as_json=as_json)
+    return 0
+
+
+async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> int:
+    view = make_view(as_json=as_json)
+    async with app.session(request) as session:
+        with view:
+            result = await session.run(view.observer, apply=apply)
+        for line in session.plan.discovery.notes:
+            note(f"left out: {line}")
+    if not as_json:
+        view.print_summary(result, app.root)
+    return 0 if result.status == "finished" else 1

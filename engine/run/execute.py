@@ -1,0 +1,154 @@
+"""Many tasks at once: bounded, isolated, stoppable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from engine.errors import EngineError
+from engine.events import Bus, ChangeOffered, ErrorOccurred, Observer, RunFinished, TaskFinished, TaskStarted
+from engine.messages import Usage
+from engine.run.plan import Task
+from engine.run.stamp import Stamped
+from engine.run.task import Services, TaskResult, run_task
+from engine.workspace import Change, Decision
+
+Offer = Callable[[TaskResult], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        run_id: The run.
+        status: finished (no task failed), failed, stopped (out of time) or interrupted.
+        tasks: The results, in the order in which the tasks ended.
+        seconds: Time on the clock.
+        decisions: What became of the changes, where the run accepted some itself.
+    """
+
+    run_id: str
+    status: str
+    tasks: tuple[TaskResult, ...]
+    seconds: float
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def changes(self) -> list[Change]:
+        """All offered changes."""
+        return [change for task in self.tasks for change in task.changes]
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all tasks."""
+        return sum((task.usage for task in self.tasks), Usage())
+
+    def count(self, outcome: str) -> int:
+        """Return how many tasks had this outcome."""
+        return sum(task.outcome == outcome for task in self.tasks)
+
+
+class Executor:
+    """Runs tasks with bounded concurrency; what one task does never touches another.
+
+    Args:
+        services: What the tasks share.
+        bus: Gets every event.
+        run_id: Stamped on the events.
+        concurrency: Tasks at once.
+        offer: Called with each finished task before its TaskFinished event; stores its changes.
+    """
+
+    def __init__(self, services: Services, bus: Bus, run_id: str, *, concurrency: int, offer: Offer) -> None:
+        self._services, self._bus, self._run_id, self._offer = services, bus, run_id, offer
+        self._concurrency = max(1, concurrency)
+        self.results: list[TaskResult] = []
+
+    async def run(self, tasks: Sequence[Task], seconds: float) -> str:
+        """Run all tasks; return finished, failed or stopped. Cancellation stops cleanly and passes through."""
+        pending = iter(tasks)
+        try:
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                for _ in range(min(self._concurrency, len(tasks))):
+                    group.create_task(self._work(pending))
+        except TimeoutError:
+            return "stopped"
+        failed = any(result.outcome != "finished" for result in self.results)
+        return "failed" if failed else "finished"
+
+    async def _work(self, pending: object) -> None:
+        for task in pending:  # type: ignore[attr-defined]  # one iterator shared by all workers
+            await self._run_one(task)
+
+    async def _run_one(self, task: Task) -> None:
+        observer: Observer = Stamped(self._bus, self._run_id, task.task_id)
+        await self._bus.emit(TaskStarted(run_id=self._run_id, task_id=task.task_id, **_identity(task)))
+        result = await run_task(task, self._services, observer)
+        try:
+            await self._offer(result)
+        except EngineError as exc:
+            result = TaskResult(task, "failed", "error", error=str(exc))
+        self.results.append(result)
+        await self._report(result)
+
+    async def _report(self, result: TaskResult) -> None:
+        ids = {"run_id": self._run_id, "task_id": result.task.task_id}
+        if result.reason == "error" and result.error:
+            await self._bus.emit(ErrorOccurred(**ids, error_type="task", message=result.error))
+        for change in result.changes:
+            offered = ChangeOffered(
+                **ids, file=change.path, kind=change.kind, added=change.added, removed=change.removed
+            )
+            await self._bus.emit(offered)
+        await self._bus.emit(
+            TaskFinished(
+                **ids,
+                **_identity(result.task),
+                outcome=result.outcome,
+                reason=result.reason,
+                error=result.error,
+                summary=result.summary,
+                changed_files=tuple(change.path for change in result.changes),
+                turns=result.turns,
+                seconds=result.seconds,
+                usage=result.usage,
+                adapter=result.adapter,
+            )
+        )
+
+
+def _identity(task: Task) -> dict[str, object]:
+    node = task.node
+    return {
+        "bundle": task.bundle.name,
+        "node_id": node.node_id,
+        "node": node.qualified_name,
+        "file": node.file_path,
+        "line": node.start_line,
+    }
+
+
+def run_finished(run_id: str, status: str, results: Sequence[TaskResult], started: float) -> RunFinished:
+    """Return the run's last event.
+
+    Args:
+        run_id: The run.
+        status: Its status.
+        results: What the tasks came to.
+        started: `time.monotonic()` at its start.
+    """
+    outcomes = Counter(result.outcome for result in results)
+    return RunFinished(
+        run_id=run_id,
+        status=status,
+        finished=outcomes["finished"],
+        failed=outcomes["failed"],
+        stopped=outcomes["stopped"],
+        changes=sum(len(result.changes) for result in results),
+        seconds=round(time.monotonic() - started, 3),
+        usage=sum((result.usage for result in results), Usage()),
+    )

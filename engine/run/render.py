@@ -1,0 +1,64 @@
+"""The first request of a task, exactly as it would be sent, without sending it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.grammar import Constraint
+from engine.run.plan import Task
+from engine.run.task import Services, Stage
+
+CHARACTERS_PER_TOKEN = 3.5  # code in byte-pair vocabularies of 32k–150k tokens: 3.2–3.8 measured
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A task's first request.
+
+    Attributes:
+        node: `file::name` of the node.
+        model: The model's name.
+        adapter: The adapter that would answer, or None.
+        messages: The wire messages.
+        tools: The tool schemas.
+        constraint: What the reply may look like.
+        tokens: Number of prompt tokens.
+        exact: Whether the model's own tokenizer counted them.
+    """
+
+    node: str
+    model: str
+    adapter: str | None
+    messages: tuple[Mapping[str, Any], ...]
+    tools: tuple[Mapping[str, Any], ...]
+    constraint: Constraint
+    tokens: int
+    exact: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+async def render_task(task: Task, services: Services) -> Rendered:
+    """Render a task's first request; context providers run, the model does not."""
+    bundle, plugin = task.bundle, task.assignment.plugin
+    async with Stage(task, services) as stage:
+        prompt = await stage.prompt()
+    system = next((message.content for message in prompt if message.role == "system"), None)
+    rest = [message for message in prompt if message.role != "system"]
+    messages = plugin.build_messages(None, system, bundle.tool_schemas, rest)
+    counted = await services.backend.count_tokens(messages)
+    estimate = round(sum(len(str(message["content"])) for message in messages) / CHARACTERS_PER_TOKEN)
+    return Rendered(
+        f"{task.node.file_path}::{task.node.qualified_name}",
+        task.assignment.model or await services.backend.model_name(),
+        stage.router.default_name,
+        tuple(messages),
+        tuple(asdict(schema) for schema in bundle.tool_schemas),
+        plugin.constraint(bundle.tool_schemas, bundle.constraint_options()),
+        estimate if counted is None else counted,
+        counted is not None,
+    )
