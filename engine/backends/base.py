@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint
@@ -27,7 +27,7 @@ class CompletionRequest:
     messages: Sequence[Mapping[str, Any]]
     model: str | None = None
     constraint: Constraint = NO_CONSTRAINT
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     adapter: Adapter | None = None
 
 
@@ -41,13 +41,14 @@ class Completion:
         finish_reason: `stop`, `length` or `tool_calls`.
         usage: Token counts.
         model: The model that answered.
-        adapter: The adapter that answered, by its name in the bundle; None when there was none or it does not fit the model.
+        adapter: The adapter that answered, by its name in the bundle; None when there was none or it does not fit
+            the model.
     """
 
     text: str
     tool_calls: Sequence[Mapping[str, Any]] = ()
     finish_reason: str = "stop"
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     model: str = ""
     adapter: str | None = None
 

@@ -1,0 +1,121 @@
+"""The line to one OpenAI-compatible server: the SDK's client, opened on first use, answering with parsed JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from engine.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+# Given where there is no key, so that the SDK does not send OPENAI_API_KEY to another server.
+_NO_KEY = "none"
+
+
+class MalformedReplyError(Exception):
+    """The server answered 200 with something that is no JSON object of the protocol."""
+
+
+class Connection:
+    """One server.
+
+    Args:
+        base_url: The API's URL; `/v1` is added when the URL has no path.
+        api_key: The key, if the server wants one.
+        direct: Ignore the proxies of the environment (for a server on this machine).
+        timeout: Seconds without a byte after which a request is given up.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, *, direct: bool, timeout: float) -> None:
+        self.base_url = check_url(base_url)
+        self.root = self.base_url.removesuffix("/v1")
+        self._key = api_key
+        self._direct = direct
+        self._timeout = timeout
+        self._client: AsyncOpenAI | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL as messages show it, without a user name and password."""
+        parts = urlsplit(self.base_url)
+        host = parts.netloc.rsplit("@", 1)[-1]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+    def redact(self, text: str) -> str:
+        """Remove the key from a text that came from elsewhere."""
+        return text.replace(self._key, "***") if self._key else text
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send JSON to a path below the API's URL, or to a full URL, and return the parsed answer."""
+        import httpx2
+
+        return _parse(await self.open().post(path, body=dict(body), cast_to=httpx2.Response))
+
+    async def get(self, path: str) -> Any:
+        """Fetch JSON."""
+        import httpx2
+
+        return _parse(await self.open().get(path, cast_to=httpx2.Response))
+
+    async def call(self, path: str, body: Mapping[str, Any] | None) -> Any:
+        """Talk to an endpoint beside the API, such as `/tokenize`."""
+        return await (self.get(self.root + path) if body is None else self.post(self.root + path, body))
+
+    async def aclose(self) -> None:
+        """Close the connections; the next request opens them again."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def open(self) -> AsyncOpenAI:
+        """Return the SDK's client, made on first use.
+
+        Raises:
+            MissingExtraError: openai is not installed.
+        """
+        if self._client is None:
+            try:
+                from openai import AsyncOpenAI, DefaultAioHttpClient
+            except ImportError as error:
+                raise MissingExtraError("a model server", "backend") from error
+            try:
+                http = DefaultAioHttpClient(trust_env=not self._direct, timeout=self._timeout)
+            except RuntimeError as error:
+                raise MissingExtraError("a model server (openai without its aiohttp client)", "backend") from error
+            self._client = AsyncOpenAI(
+                base_url=self.base_url,
+                api_key=self._key or _NO_KEY,
+                max_retries=0,
+                timeout=self._timeout,
+                http_client=http,
+            )
+        return self._client
+
+
+def _parse(response: Any) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError as error:
+        raise MalformedReplyError(f"answered with something that is not JSON: {response.text[:200]!r}") from error
+
+
+def check_url(base_url: str) -> str:
+    """Return the URL of the API without a trailing slash.
+
+    Raises:
+        ConfigError: It is no http or https URL.
+    """
+    import logging
+
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"backend.base_url {base_url!r} is no URL: write it as http://localhost:8000/v1")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    if not path:
+        path = "/v1"
+        logging.getLogger("engine.backends").info("backend.base_url has no path, %s is used", path)
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))

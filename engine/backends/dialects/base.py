@@ -1,0 +1,55 @@
+"""What one server software spells in its own way: constraints, adapters, token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from engine.backends.server_info import ServerInfo
+from engine.grammar.constraint import Constraint
+from engine.models.base import Adapter
+
+# Sends a JSON body (None: GET) to a path below the server's root and returns the parsed answer.
+Call = Callable[[str, Mapping[str, Any] | None], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How a request asks for an adapter.
+
+    Attributes:
+        found: Whether the server offers the adapter.
+        model: The model's name to send, where the adapter is one.
+        fields: Fields to add to the request's body.
+    """
+
+    found: bool
+    model: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Dialect(Protocol):
+    """One server software."""
+
+    name: str
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """Return the fields of the request's body that put a constraint into force.
+
+        Raises:
+            BackendRejected: The server cannot be asked for this kind of constraint.
+        """
+        ...
+
+    def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
+        """Return how to ask for an adapter; None means the plain model."""
+        ...
+
+    async def adapters(self, call: Call) -> tuple[str, ...]:
+        """Ask for what `/v1/models` does not tell: the paths of the loaded adapters, in the order of their ids."""
+        ...
+
+    async def count_tokens(self, call: Call, model: str, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return the length of a prompt in tokens, or None when the server cannot say."""
+        ...

@@ -1,0 +1,55 @@
+"""llama.cpp's server: `grammar` (GBNF) or `json_schema`; adapters by id and scale; `/apply-template` with `/tokenize`.
+
+Source: the README of llama.cpp's `tools/server`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.backends.dialects.base import Call, Selection
+from engine.backends.server_info import ServerInfo, names_of
+from engine.errors import BackendRejected
+from engine.grammar.constraint import Constraint
+from engine.models.base import Adapter
+
+
+class LlamaCpp:
+    """The dialect of llama.cpp."""
+
+    name = "llama_cpp"
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """Return `grammar` or `json_schema`; llama.cpp knows no structural tags."""
+        match constraint.kind:
+            case "none":
+                return {}
+            case "ebnf":
+                return {"grammar": constraint.value}
+            case "json_schema":
+                return {"json_schema": constraint.value}
+            case _:
+                raise BackendRejected(
+                    "llama.cpp cannot take a structural tag: set grammar.mode to ebnf (or auto) in bundle.yaml"
+                )
+
+    def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
+        """Return the scale of every loaded adapter, since one that is not named keeps the scale it was loaded with."""
+        wanted = None
+        if adapter is not None:
+            ids = (server.adapter_id(name) for name in names_of(adapter))
+            wanted = next((index for index in ids if index is not None), None)
+        scales = [{"id": index, "scale": float(index == wanted)} for index in range(len(server.adapters))]
+        return Selection(found=adapter is None or wanted is not None, fields={"lora": scales} if scales else {})
+
+    async def adapters(self, call: Call) -> tuple[str, ...]:
+        """Ask `/lora-adapters`; its ids are positions."""
+        rows = await call("/lora-adapters", None)
+        return tuple(str(row["path"]) for row in sorted(rows, key=lambda row: int(row["id"])))
+
+    async def count_tokens(self, call: Call, model: str, messages: Sequence[Mapping[str, Any]]) -> int | None:  # noqa: ARG002 - the Protocol's signature
+        """Render the messages with `/apply-template` and count with `/tokenize`, as the chat endpoint does."""
+        prompt = (await call("/apply-template", {"messages": list(messages)}))["prompt"]
+        answer = await call("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})
+        return len(answer["tokens"])

@@ -1,0 +1,43 @@
+"""A server whose software is not known: plain completions work, a constraint is refused rather than sent on trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.backends.dialects.base import Call, Selection
+from engine.backends.server_info import ServerInfo, names_of
+from engine.errors import BackendRejected
+from engine.grammar.constraint import Constraint
+from engine.models.base import Adapter
+
+
+class Plain:
+    """The dialect of an unknown server."""
+
+    name = "plain"
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """Refuse every constraint: servers ignore unknown fields, and the reply would be unconstrained."""
+        if constraint.kind == "none":
+            return {}
+        raise BackendRejected(
+            "the server does not say what it is, so a grammar cannot be put into force: set backend.dialect to vllm or "
+            "llama_cpp in engine.yaml, or grammar.strategy to none in bundle.yaml"
+        )
+
+    def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
+        """Return the adapter's name as the model where the server lists it."""
+        if adapter is None:
+            return Selection(found=True)
+        listed = {model.id for model in server.models}
+        name = next((name for name in names_of(adapter) if name in listed), None)
+        return Selection(found=name is not None, model=name)
+
+    async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
+        """Return nothing."""
+        return ()
+
+    async def count_tokens(self, call: Call, model: str, messages: Sequence[Mapping[str, Any]]) -> int | None:  # noqa: ARG002 - the Protocol's signature
+        """Return None: there is no common endpoint."""
+        return None

@@ -1,0 +1,51 @@
+"""vLLM: `structured_outputs` with exactly one key; an adapter is a model's name; `/tokenize` counts messages.
+
+Source: vLLM 0.32, structured outputs and LoRA adapters of its OpenAI-compatible server. The older `guided_*` fields are
+answered with 200 and ignored there, so they are never sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.backends.dialects.base import Call, Selection
+from engine.backends.server_info import ServerInfo, names_of
+from engine.grammar.constraint import Constraint
+from engine.models.base import Adapter
+
+_KEYS = {"ebnf": "grammar", "json_schema": "json", "structural_tag": "structural_tag"}
+
+
+class Vllm:
+    """The dialect of vLLM."""
+
+    name = "vllm"
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """Return `structured_outputs`; a structural tag travels as a JSON string."""
+        if constraint.kind == "none":
+            return {}
+        value: Any = constraint.value
+        if constraint.kind == "structural_tag" and not isinstance(value, str):
+            value = json.dumps(value)
+        return {"structured_outputs": {_KEYS[constraint.kind]: value}}
+
+    def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
+        """Return the adapter's name as the model."""
+        if adapter is None:
+            return Selection(found=True)
+        listed = {model.id for model in server.models}
+        name = next((name for name in names_of(adapter) if name in listed), None)
+        return Selection(found=name is not None, model=name)
+
+    async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
+        """Return nothing: `/v1/models` lists the adapters."""
+        return ()
+
+    async def count_tokens(self, call: Call, model: str, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """Ask `/tokenize`, which applies the chat template."""
+        answer = await call("/tokenize", {"model": model, "messages": list(messages)})
+        count = answer.get("count")
+        return count if isinstance(count, int) else None

@@ -1,0 +1,227 @@
+"""Completions from any OpenAI-compatible server, over the openai SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from engine.backends.base import Completion, CompletionRequest
+from engine.backends.connection import Connection, MalformedReplyError
+from engine.backends.dialects import DIALECTS, OWNERS, Dialect, Selection
+from engine.backends.failures import Circumstances, may_pass, translate
+from engine.backends.replies import read_completion
+from engine.backends.retry import GaveUpError, Patience, with_retries
+from engine.backends.server_info import ServerInfo, normalise, parse_models
+from engine.errors import BackendError, BackendRejected, ConfigError
+from engine.models.base import Adapter
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the server said when it was asked first."""
+
+    dialect: Dialect
+    server: ServerInfo
+
+
+class OpenAIBackend:
+    """One OpenAI-compatible server.
+
+    Args:
+        base_url: The API's URL, such as `http://localhost:8000/v1`.
+        model: The default model; None takes the first that the server lists.
+        api_key: The key, if the server wants one; it never appears in a message or a log.
+        dialect: The server's software; `auto` asks it once.
+        retries: Further attempts after a failure that may pass (429, 5xx, timeout, disconnect, broken JSON).
+        timeout: Seconds for one attempt; all attempts together take at most twice as long.
+        concurrency: How many requests at once the server is good for.
+        direct: Ignore the proxies of the environment.
+
+    Raises:
+        ConfigError: The URL or the dialect makes no sense.
+    """
+
+    name = "openai"
+
+    def __init__(  # noqa: PLR0913 - the settings of engine.yaml, each with its default
+        self,
+        base_url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        dialect: str = "auto",
+        retries: int = 3,
+        timeout: float = 300.0,
+        concurrency: int = 16,
+        direct: bool = False,
+    ) -> None:
+        if dialect != "auto" and dialect not in DIALECTS:
+            raise ConfigError(f"backend.dialect {dialect!r} is unknown: use auto, {', '.join(sorted(DIALECTS))}")
+        self._connection = Connection(base_url, api_key, direct=direct, timeout=timeout)
+        self._model = model
+        self._dialect = dialect
+        self._patience = Patience(retries, timeout, 2 * timeout)
+        self._concurrency = concurrency
+        self._known: _Known | None = None
+        self._probing: asyncio.Task[_Known] | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's URL, fit to be shown."""
+        return self._connection.shown
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests at once it is good for."""
+        return self._concurrency
+
+    def accepts(self, adapter: Adapter) -> bool:
+        """Whether this adapter can answer here.
+
+        Before the server was asked (by `model_name` or a first request), every adapter that names itself on the server
+        counts; afterwards, what the server lists.
+        """
+        if self._known is None:
+            return adapter.served_name is not None
+        return self._known.dialect.select(self._known.server, adapter).found
+
+    async def server(self) -> ServerInfo:
+        """Return what the server says about itself, asking it once."""
+        return (await self._ask()).server
+
+    async def model_name(self) -> str:
+        """Return the default model's name."""
+        if self._model is not None:
+            return self._model
+        name = (await self._ask()).server.default_model
+        if name is None:
+            raise BackendRejected(f"{self.url} lists no model: set backend.model or --model")
+        return name
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.
+
+        Raises:
+            BackendUnavailable: After all retries.
+            BackendRejected: The server refused the request.
+            ContextLengthError: The prompt does not fit.
+        """
+        known = await self._ask()
+        chosen = self._select(known, request.adapter)
+        model = chosen.model if chosen.found and chosen.model else request.model or await self.model_name()
+        body = _body(request, model) | known.dialect.constrain(request.constraint) | dict(chosen.fields)
+
+        async def attempt() -> Completion:
+            return read_completion(await self._connection.post("/chat/completions", body), model)
+
+        where = self._where(known, model, constrained=request.constraint.kind != "none")
+        done = await self._guarded(attempt, where)
+        return replace(done, adapter=request.adapter.name) if request.adapter is not None and chosen.found else done
+
+    async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return the number of prompt tokens, or None when the server cannot say."""
+        known = await self._ask()
+        model = await self.model_name()
+
+        async def attempt() -> int | None:
+            try:
+                return await known.dialect.count_tokens(self._connection.call, model, messages)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise MalformedReplyError("answered /tokenize with something else than tokens") from error
+
+        return await self._unless_missing(attempt, self._where(known, model))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
+        await self._connection.aclose()
+
+    async def _ask(self) -> _Known:
+        """Ask the server once; requests that come meanwhile wait for the same answer."""
+        if self._known is not None:
+            return self._known
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+            self._probing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._known = await asyncio.shield(self._probing)
+        return self._known
+
+    async def _probe(self) -> _Known:
+        where = Circumstances(self.url)
+        payload = await self._unless_missing(lambda: self._connection.get("/models"), where)
+        if payload is None and self._dialect == "auto" and self._model is None:
+            raise BackendRejected(f"{self.url} has no /models (404): is backend.base_url right (most end in /v1)?")
+        models = parse_models(payload)
+        name = self._dialect
+        if name == "auto":
+            owner = next((OWNERS[model.owned_by] for model in models if model.owned_by in OWNERS), None)
+            name = owner or "plain"
+        dialect = DIALECTS[name]
+        adapters = await self._unless_missing(lambda: dialect.adapters(self._connection.call), where)
+        return _Known(dialect, ServerInfo(models, adapters or ()))
+
+    def _select(self, known: _Known, adapter: Adapter | None) -> Selection:
+        chosen = known.dialect.select(known.server, adapter)
+        if chosen.found or adapter is None or adapter.served_name is None:
+            return chosen
+        if adapter.base is not None and normalise(adapter.base) not in known.server.base_names():
+            return chosen
+        have = ", ".join([model.id for model in known.server.models if model.parent] + list(known.server.adapters))
+        raise BackendRejected(
+            f"{self.url} has no adapter {adapter.served_name!r} (it has: {have or 'none'}): load it on the server, "
+            f"or correct adapters.{adapter.name}.name in bundle.yaml"
+        )
+
+    def _where(self, known: _Known, model: str, *, constrained: bool = False) -> Circumstances:
+        return Circumstances(self.url, model, tuple(row.id for row in known.server.models), constrained)
+
+    async def _guarded(self, attempt: Callable[[], Awaitable[_T]], where: Circumstances) -> _T:
+        """Run with retries and translate what is left."""
+        self._connection.open()
+        from openai import OpenAIError
+
+        try:
+            return await with_retries(attempt, self._patience, may_pass, where.url)
+        except GaveUpError as error:
+            cause = error.__cause__ or error
+            raise self._clean(translate(cause, replace(where, effort=str(error)))) from cause
+        except OpenAIError as error:
+            raise self._clean(translate(error, where)) from error
+
+    def _clean(self, error: BackendError) -> BackendError:
+        return type(error)(self._connection.redact(str(error)))
+
+    async def _unless_missing(self, attempt: Callable[[], Awaitable[_T]], where: Circumstances) -> _T | None:
+        """Run with retries; an endpoint that the server lacks gives None."""
+        self._connection.open()
+        from openai import NotFoundError
+
+        async def tolerant() -> _T | None:
+            try:
+                return await attempt()
+            except NotFoundError:
+                return None
+
+        return await self._guarded(tolerant, where)
+
+
+def _body(request: CompletionRequest, model: str) -> dict[str, Any]:
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": list(request.messages),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_tokens,
+    }
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    return body

@@ -1,0 +1,96 @@
+"""Retries: exponential backoff with jitter, the server's Retry-After, and one bound over all attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_LOG = logging.getLogger("engine.backends")
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on.
+
+    Attributes:
+        retries: Further attempts after the first.
+        timeout: Seconds that one attempt may take.
+        total: Seconds for all attempts and the waits between them; no attempt outlives it.
+    """
+
+    retries: int = 3
+    timeout: float = 300.0
+    total: float = 600.0
+
+
+class GaveUpError(Exception):
+    """All attempts failed; the cause is the last failure."""
+
+    def __init__(self, attempts: int, seconds: float) -> None:
+        super().__init__(f"{attempts} attempts in {seconds:.1f} s")
+        self.attempts = attempts
+        self.seconds = seconds
+
+
+async def with_retries(
+    attempt: Callable[[], Awaitable[_T]],
+    patience: Patience,
+    passing: Callable[[Exception], bool],
+    label: str,
+) -> _T:
+    """Run `attempt` until it succeeds, fails for good or patience ends.
+
+    Args:
+        attempt: One try.
+        patience: The bounds.
+        passing: Says whether a failure may pass by itself; other failures are raised at once.
+        label: What is tried, for the log.
+
+    Raises:
+        GaveUpError: After the last attempt, from its failure.
+    """
+    started = time.monotonic()
+    for number in range(1, patience.retries + 2):
+        left = patience.total - (time.monotonic() - started)
+        try:
+            return await asyncio.wait_for(attempt(), max(0.001, min(patience.timeout, left)))
+        except Exception as error:
+            if not passing(error):
+                raise
+            elapsed = time.monotonic() - started
+            wait = _delay(error, number)
+            if number > patience.retries or elapsed + wait >= patience.total:
+                raise GaveUpError(number, elapsed) from error
+            _LOG.info("%s failed (%s); attempt %d follows in %.1f s", label, type(error).__name__, number + 1, wait)
+        await asyncio.sleep(wait)
+    raise AssertionError("the last attempt either returns or raises")
+
+
+def _delay(error: Exception, number: int) -> float:
+    backoff = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (number - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+    asked = retry_after(getattr(getattr(error, "response", None), "headers", None) or {})
+    return backoff if asked is None else max(asked, 0.0)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110) asks to wait."""
+    try:
+        if "retry-after-ms" in headers:
+            return float(headers["retry-after-ms"]) / 1000
+        text = headers.get("retry-after")
+        if text is None:
+            return None
+        if text.strip().replace(".", "", 1).isdigit():
+            return float(text)
+        return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError):
+        return None
