@@ -1,6 +1,7 @@
 """The table of diagnostic codes: the only place that lists them.
 
-A code never changes its meaning. Each one has a page in `pages/CODE.md` (what `engine explain` prints) and a bad bundle in the tests.
+A code never changes its meaning. Each one has a page in `pages/CODE.md` (what `engine explain` prints) and a bad
+bundle in the tests.
 The letter is the pass that finds it: Layout, Yaml, Schema, References, Prompts, Tools, Grammar, Access (permissions).
 """
 

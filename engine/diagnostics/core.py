@@ -14,7 +14,8 @@ Severity = Literal["error", "warning"]
 class Span:
     """The narrowest source range of a finding.
 
-    Lines and columns are 1-based, columns count characters; the end is exclusive. `file` is the path as the user would type it.
+    Lines and columns are 1-based, columns count characters; the end is exclusive. `file` is the path as the user would
+    type it.
     """
 
     file: str

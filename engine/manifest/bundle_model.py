@@ -5,9 +5,11 @@ The descriptions are what an author reads in the editor. The models are frozen a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -16,9 +18,36 @@ RelativePath = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class Model(BaseModel):
-    """Base of all manifest models."""
+    """Base of all manifest models.
+
+    `exclusive` lists pairs of keys that exclude each other, `one_of` the keys of which one is needed; both hold in the
+    generated JSON Schema too.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
+    one_of: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        given = self.model_fields_set
+        for pair in self.exclusive:
+            if given.issuperset(pair):
+                raise ValueError(f"{pair[0]} and {pair[1]} exclude each other")
+        if self.one_of and not given.intersection(self.one_of):
+            raise ValueError(f"one of {', '.join(self.one_of)} is needed")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add the rules about keys to the generated schema."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        rules: list[JsonSchemaValue] = [{"not": {"required": list(pair)}} for pair in cls.exclusive]
+        if cls.one_of:
+            rules.append({"anyOf": [{"required": [key]} for key in cls.one_of]})
+        if rules:
+            schema["allOf"] = rules
+        return schema
 
 
 class Sampling(Model):
@@ -36,6 +65,8 @@ class Sampling(Model):
 class ModelSpec(Model):
     """Which model family and which model answers."""
 
+    exclusive = (("id", "role"),)
+
     plugin: str = Field(description="The model family: its message format and the way it writes tool calls.")
     id: str | None = Field(
         default=None,
@@ -50,6 +81,9 @@ class ModelSpec(Model):
 class AdapterSpec(Model):
     """A LoRA adapter, shipped in the bundle (path, a PEFT folder; gguf, a GGUF file) or named on the server (name)."""
 
+    exclusive = (("name", "path"), ("name", "gguf"))
+    one_of = ("path", "gguf", "name")
+
     path: RelativePath | None = Field(default=None, description="A PEFT folder or a GGUF file in the bundle.")
     gguf: RelativePath | None = Field(default=None, description="A GGUF file of the same adapter, for llama.cpp.")
     name: str | None = Field(default=None, min_length=1, description="The adapter's name on the server.")
@@ -60,6 +94,8 @@ class AdapterSpec(Model):
 
 class Route(Model):
     """One routing rule; the first that matches chooses the adapter of the next turn."""
+
+    one_of = ("when", "after_tool")
 
     when: str | None = Field(default=None, description="A Jinja expression over turn, node and params.")
     after_tool: str | None = Field(default=None, description="Matches when the last turn called this tool.")
@@ -97,6 +133,8 @@ class Prompts(Model):
 
 class Nodes(Model):
     """Which code nodes the bundle takes."""
+
+    exclusive = (("types", "query"),)
 
     languages: tuple[str, ...] = Field(default=(), description="Languages; none means all.")
     types: tuple[str, ...] = Field(

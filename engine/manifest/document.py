@@ -41,6 +41,11 @@ class Document:
     diagnostics: tuple[Diagnostic, ...] = ()
     tainted: frozenset[JsonPath] = field(default_factory=frozenset)
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a mapping to look at."""
+        return self.positions.known
+
 
 class Positions:
     """Maps a path in the data to spans; resolved on demand from the node tree, for findings are rare."""
@@ -48,6 +53,11 @@ class Positions:
     def __init__(self, file: str, root: yaml.Node | None = None) -> None:
         self._file = file
         self._root = root
+
+    @property
+    def known(self) -> bool:
+        """Whether the document could be read."""
+        return self._root is not None
 
     def __getitem__(self, path: JsonPath) -> Position:
         """Return the position of the path.
@@ -65,7 +75,10 @@ class Positions:
         return node is not None and depth == len(path)
 
     def key(self, path: JsonPath) -> Span:
-        """Return the span of the path's key, or of the value where there is no key; of the nearest parent for a path that does not exist."""
+        """Return the span of the path's key, or of its value where it has no key.
+
+        For a path that does not exist it is that of the nearest parent.
+        """
         key, node, _ = self._walk(path)
         chosen = key if key is not None else node
         return self._span(chosen) if chosen is not None and chosen is not self._root else Span(self._file)
@@ -90,9 +103,9 @@ class Positions:
 
     def _span(self, node: yaml.Node) -> Span:
         start, end = node.start_mark, node.end_mark
-        if end.line > start.line and end.column == 0:
-            # Block collections and block scalars end where the next token starts.
-            return Span(self._file, start.line + 1, start.column + 1, end.line, 2**16)
+        if end.line > start.line:
+            # Block collections and block scalars end where the next token starts: point at their beginning.
+            return Span(self._file, start.line + 1, start.column + 1)
         return Span(self._file, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
 
 

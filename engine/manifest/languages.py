@@ -41,7 +41,7 @@ LANGUAGES: dict[str, LanguageSpec] = {
         LanguageSpec("markdown", ("file", "section", "code_block"), ("tree_sitter_markdown", "language")),
         LanguageSpec("python", _CODE, ("tree_sitter_python", "language")),
         LanguageSpec("rust", _CODE, ("tree_sitter_rust", "language")),
-        LanguageSpec("toml", ("file", "table"), ("tree_sitter_toml", "language")),
+        LanguageSpec("toml", ("file", "table", "table_array"), ("tree_sitter_toml", "language")),
         LanguageSpec("tsx", _CODE, ("tree_sitter_typescript", "language_tsx")),
         LanguageSpec("typescript", _CODE, ("tree_sitter_typescript", "language_typescript")),
         LanguageSpec("yaml", ("file", "key"), ("tree_sitter_yaml", "language")),

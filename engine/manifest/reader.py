@@ -67,6 +67,8 @@ def read_yaml(text: str, file: str) -> Document:
         return Document(file, text, {}, Positions(file), (finding,))
     builder = _Builder(file)
     data = builder.build(root)
+    if builder.exploded:
+        return Document(file, text, {}, Positions(file), tuple(builder.findings))
     return Document(file, text, data, Positions(file, root), tuple(builder.findings), frozenset(builder.tainted))
 
 
@@ -81,6 +83,7 @@ class _Builder:
         self.file = file
         self.findings: list[Diagnostic] = []
         self.tainted: set[JsonPath] = set()
+        self.exploded = False
         self._count = 0
         self._open: set[int] = set()
 
@@ -89,6 +92,7 @@ class _Builder:
         try:
             return self._mapping(root, ())
         except _TooMany:
+            self.exploded = True
             return {}
 
     def _node(self, node: yaml.Node, path: JsonPath) -> Any:

@@ -1,0 +1,59 @@
+"""The JSON Schemas of the manifests, generated from the models, and their validators."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.manifest.bundle_model import Manifest, Model
+from engine.manifest.engine_model import EngineConfig
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+Kind = Literal["bundle", "engine"]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MODELS: dict[Kind, type[Model]] = {"bundle": Manifest, "engine": EngineConfig}
+_TITLES: dict[Kind, str] = {"bundle": "bundle.yaml", "engine": "engine.yaml"}
+
+
+@cache
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """Return the JSON Schema of one document (Draft 2020-12), as it is exported."""
+    schema = MODELS[kind].model_json_schema()
+    _close(schema)
+    return {"$schema": DIALECT, "$id": f"urn:bundle-engine:schema:{kind}", **schema, "title": _TITLES[kind]}
+
+
+@cache
+def validator(kind: Kind) -> Draft202012Validator:
+    """Return the validator of one document, built once: the expensive part."""
+    from jsonschema import Draft202012Validator
+
+    schema = dict(json_schema(kind))
+    definitions = schema.pop("$defs", {})
+    return Draft202012Validator(_inline(schema, definitions))
+
+
+def _close(schema: Any) -> None:
+    """Make keys that match none of the patterns an error, as the models do."""
+    if isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema.setdefault("additionalProperties", False)
+        for value in schema.values():
+            _close(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _close(value)
+
+
+def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Replace references by what they name: the models don't recurse, and resolving costs more than validating."""
+    if isinstance(schema, list):
+        return [_inline(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rpartition("/")[2]]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return {key: _inline(value, definitions) for key, value in schema.items()}
