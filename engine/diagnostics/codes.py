@@ -59,6 +59,7 @@ _ROWS = (
     ("P003", "unknown-attribute", "error", "A template uses an attribute that does not exist."),
     ("P004", "include-outside", "error", "A template includes a file that is not in the bundle."),
     ("P005", "unknown-filter", "error", "A template uses a filter or test that does not exist."),
+    ("P006", "template-failed", "error", "A template extends itself, fails while rendering or does too much work."),
     ("T001", "script-syntax", "error", "A script is not valid Python."),
     ("T002", "unsupported-construct", "error", "A script uses Python that the sandbox does not run."),
     ("T003", "import-not-allowed", "error", "A script imports a module that the sandbox does not have."),
