@@ -1,9 +1,12 @@
-"""Which files are not the project's own: .gitignore rules (https://git-scm.com/docs/gitignore), inside git or not, and tools' folders."""
+"""Which files are not the project's own: .gitignore rules, inside a git repository or not, and tools' own folders.
+
+The rules are those of https://git-scm.com/docs/gitignore.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pathspec
 
@@ -32,15 +35,26 @@ class IgnoreRules:
     """The ignore rules that hold below a folder: its own, nested ones, and those of the git repository around it.
 
     One instance reads each .gitignore once; make a new one to see edits.
+
+    Args:
+        root: The folder, absolute.
+        alone: Leave out the rules of the folders above it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, alone: bool = False) -> None:
         self.root = root
-        self._top = _repository_top(root)
-        prefix = root.relative_to(self._top).as_posix()
-        self._prefix = "" if prefix == "." else prefix + "/"
         self._specs: dict[str, pathspec.GitIgnoreSpec | None] = {}
-        self._exclude = _read_spec(_exclude_file(self._top))
+        self._use(root if alone else _repository_top(root))
+        parts = self._prefix.split("/")[:-1]
+        if any(self._matched("/".join(parts[: count + 1]), folder=True) for count in range(len(parts))):
+            self._specs.clear()
+            self._use(root)  # the repository around it does not count this folder as its own
+
+    def _use(self, top: Path) -> None:
+        self._top = top
+        prefix = self.root.relative_to(top).as_posix()
+        self._prefix = "" if prefix == "." else prefix + "/"
+        self._exclude = _read_spec(_exclude_file(top))
 
     def ignored(self, path: str, *, folder: bool) -> bool:
         """Tell whether a path relative to the root is ignored; its parents are taken as not ignored.
@@ -51,24 +65,26 @@ class IgnoreRules:
         """
         if is_skipped(path.rpartition("/")[2], folder=folder):
             return True
-        full = self._prefix + path + ("/" if folder else "")
-        parent = PurePosixPath(self._prefix + path).parent.as_posix()
-        while True:
-            base = "" if parent == "." else parent + "/"
+        return self._matched(self._prefix + path, folder=folder)
+
+    def _matched(self, path: str, *, folder: bool) -> bool:
+        """Ask the rules of each folder above a path, the innermost first: the first answer holds."""
+        full = path + "/" if folder else path
+        base = path
+        while base:
+            base = base.rpartition("/")[0]
+            below = full[len(base) + 1 :] if base else full
             spec = self._spec(base)
-            found = spec.check_file(full[len(base) :]).include if spec is not None else None
+            found = spec.check_file(below).include if spec is not None else None
             if found is not None:
                 return found
-            if parent == ".":
-                break
-            parent = PurePosixPath(parent).parent.as_posix()
         return self._exclude is not None and bool(self._exclude.check_file(full).include)
 
-    def ignored_below(self, path: str) -> bool:
-        """Tell whether a file is ignored, itself or through one of its folders."""
+    def ignored_below(self, path: str, *, folder: bool = False) -> bool:
+        """Tell whether a file (or folder) is ignored, itself or through one of the folders that it is in."""
         parts = path.split("/")
         folders = ("/".join(parts[:count]) for count in range(1, len(parts)))
-        return any(self.ignored(folder, folder=True) for folder in folders) or self.ignored(path, folder=False)
+        return any(self.ignored(above, folder=True) for above in folders) or self.ignored(path, folder=folder)
 
     def _spec(self, base: str) -> pathspec.GitIgnoreSpec | None:
         if base not in self._specs:

@@ -49,7 +49,8 @@ def _scan(root: Path, folder: str, rules: IgnoreRules) -> tuple[list[Entry], lis
     files: list[Entry] = []
     folders: list[str] = []
     try:
-        found = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+        with os.scandir(root / folder) as items:
+            found = sorted(items, key=lambda item: item.name)
     except OSError:
         return [], []
     for item in found:

@@ -1,0 +1,123 @@
+"""Discovery of whole trees: small ones here, large ones in worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from engine.discovery.model import CodeNode, Discovery, Note
+from engine.discovery.parse import parse_text
+from engine.discovery.source import Job, read_source
+from engine.discovery.targets import Filter, Plan, make_filter, make_plan
+from engine.errors import BundleError
+
+_INLINE_FILES = 30
+_INLINE_BYTES = 256 * 1024
+_INLINE_FILE_BYTES = 64 * 1024
+
+FileResult = tuple[list[CodeNode], str | None, bool]
+"""The nodes of one file, what is to be noted about it, and whether it was read."""
+
+
+def discover(
+    targets: Sequence[str | Path],
+    *,
+    root: Path | None = None,
+    languages: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
+    query: str | None = None,
+) -> Discovery:
+    """Find the code nodes below files and folders; blocks until all are read.
+
+    Args:
+        targets: Files and folders. Folders are read without what .gitignore names; a file that is named itself is
+            read even then.
+        root: The project's root, to which `file_path` is relative; by default the nearest folder at or above the
+            targets that looks like one.
+        languages: Only files in these languages.
+        types: Only nodes of these types.
+        query: The text of a tree-sitter query whose `@node` or `@TYPE.def` captures are the nodes, in the languages
+            that it is valid for.
+
+    Raises:
+        ConfigError: A target does not exist or is outside the root, or a language or type is unknown.
+        BundleError: The query is not valid for any of the languages asked for.
+    """
+    wanted = make_filter(languages, types, query)
+    plan = make_plan(targets, root, wanted)
+    plan = _without_other_languages(plan, wanted)
+    if _is_small(plan.jobs):
+        return _result(plan, [scan_file(plan.root, job, wanted) for job in plan.jobs])
+    from engine.discovery.pool import scan_in_workers
+
+    with ThreadPoolExecutor(1) as thread:  # the caller may have a running event loop in this one
+        return _result(plan, thread.submit(asyncio.run, scan_in_workers(plan, wanted)).result())
+
+
+async def discover_async(
+    targets: Sequence[str | Path],
+    *,
+    root: Path | None = None,
+    languages: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
+    query: str | None = None,
+) -> Discovery:
+    """Find the code nodes like `discover`, without stalling the event loop.
+
+    tree-sitter holds the interpreter's lock while it parses, so all but small trees are read by worker processes.
+    """
+    wanted = make_filter(languages, types, query)
+    plan = await asyncio.to_thread(make_plan, targets, root, wanted)
+    plan = _without_other_languages(plan, wanted)
+    if _is_small(plan.jobs):
+        scanned = [await asyncio.to_thread(scan_file, plan.root, job, wanted) for job in plan.jobs]
+        return _result(plan, scanned)
+    from engine.discovery.pool import scan_in_workers
+
+    return _result(plan, await scan_in_workers(plan, wanted))
+
+
+def scan_file(root: Path, job: Job, wanted: Filter) -> FileResult:
+    """Read and parse one file."""
+    source = read_source(root, job)
+    if isinstance(source, str):
+        return [], source, False
+    parsed = parse_text(*source, job.path, job.language, wanted.query)
+    nodes = [node for node in parsed.nodes if wanted.types is None or node.type in wanted.types]
+    note = None
+    if parsed.broken_line is not None:
+        note = f"syntax error at line {parsed.broken_line}; the definitions around it are read"
+    return nodes, note, True
+
+
+def _is_small(jobs: Sequence[Job]) -> bool:
+    sizes = [job.size for job in jobs]
+    return len(sizes) < _INLINE_FILES and sum(sizes) < _INLINE_BYTES and max(sizes, default=0) < _INLINE_FILE_BYTES
+
+
+def _without_other_languages(plan: Plan, wanted: Filter) -> Plan:
+    """Keep the files in whose languages the query is valid."""
+    if wanted.query is None:
+        return plan
+    from engine.discovery.languages import custom_query
+
+    valid: set[str] = set()
+    problem: BundleError | None = None
+    for language in sorted(wanted.languages or {job.language for job in plan.jobs}):
+        try:
+            custom_query(language, wanted.query)
+            valid.add(language)
+        except BundleError as error:
+            problem = problem or error
+    if problem is not None and (wanted.languages or not valid):
+        raise problem
+    return Plan(plan.root, tuple(job for job in plan.jobs if job.language in valid), plan.notes)
+
+
+def _result(plan: Plan, scanned: Sequence[FileResult]) -> Discovery:
+    nodes = tuple(node for found, _, _ in scanned for node in found)
+    notes = [Note(job.path, note) for job, (_, note, _) in zip(plan.jobs, scanned, strict=True) if note]
+    files = sum(read for _, _, read in scanned)
+    return Discovery(nodes, files, tuple(sorted((*plan.notes, *notes), key=lambda note: note.path)))

@@ -1,0 +1,123 @@
+"""What a query found, before it is named: shapes, in the order of the file."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+SCOPES = frozenset({"scope", "container"})
+
+
+@dataclass(slots=True)
+class Shape:
+    """A definition in the tree.
+
+    Attributes:
+        kind: The node type, or `scope` (gives its name to what it holds) or `container` (its functions are methods).
+        name: The name as written.
+        owner: The name of the type that a method is declared for, where the syntax has it apart.
+        node: The definition itself, without decorators.
+        start: First byte, decorators included.
+        end: Byte behind the last.
+        first_row: Row of the first byte, 0-based.
+    """
+
+    kind: str
+    name: str
+    owner: str
+    node: Node
+    start: int
+    end: int
+    first_row: int
+
+
+@dataclass(slots=True)
+class Found:
+    """Everything that a query captured in a file."""
+
+    shapes: list[Shape] = field(default_factory=list)
+    comments: list[tuple[int, int]] = field(default_factory=list)
+
+
+@lru_cache(maxsize=512)
+def _split(capture: str) -> tuple[str, str]:
+    kind, _, part = capture.rpartition(".")
+    return (kind, part) if kind else (part, part)
+
+
+def collect(matches: Iterable[tuple[int, dict[str, list[Node]]]], source: bytes) -> Found:
+    """Sort a query's matches into definitions, what is wrapped around them, and comments.
+
+    Captures: `@TYPE.def` with `@TYPE.name` and `@TYPE.owner`; `@inner` inside `@outer`, a wrapper that belongs to the
+    definition; `@prefix`, a wrapper written before it; `@comment`; `@node`, a definition whose type is its grammar's.
+    """
+    found = Found()
+    outer: dict[int, Node] = {}
+    prefixes: list[tuple[int, int, int]] = []
+    for _, captures in matches:
+        if "outer" in captures:
+            outer[captures["inner"][0].id] = captures["outer"][0]
+        elif "comment" in captures:
+            found.comments.extend(node.byte_range for node in captures["comment"])
+        elif "prefix" in captures:
+            prefixes.extend((node.end_byte, node.start_byte, node.start_point.row) for node in captures["prefix"])
+        else:
+            found.shapes.extend(_shapes(captures))
+    for shape in found.shapes:
+        _widen(shape, outer)
+    if prefixes:
+        prefixes.sort()
+        for shape in found.shapes:
+            _take_prefixes(shape, prefixes, source)
+    found.comments.sort()
+    found.shapes = _unique(found.shapes)
+    return found
+
+
+def _shapes(captures: dict[str, list[Node]]) -> Iterable[Shape]:
+    for capture, nodes in captures.items():
+        kind, part = _split(capture)
+        if part == "def":
+            name = _text(captures.get(f"{kind}.name"))
+            owner = _text(captures.get(f"{kind}.owner"))
+            for node in nodes:
+                yield Shape(kind, name, owner, node, node.start_byte, node.end_byte, node.start_point.row)
+        elif capture == "node":
+            for node in nodes:
+                name = _text(node.children_by_field_name("name"))
+                yield Shape(node.type, name, "", node, node.start_byte, node.end_byte, node.start_point.row)
+
+
+def _text(nodes: list[Node] | None) -> str:
+    text = nodes[0].text if nodes else None
+    return text.decode("utf-8", "replace") if text else ""
+
+
+def _widen(shape: Shape, outer: dict[int, Node]) -> None:
+    """Take in the wrappers around a definition, from the inside out."""
+    around = outer.get(shape.node.id)
+    while around is not None:
+        shape.start, shape.end, shape.first_row = around.start_byte, around.end_byte, around.start_point.row
+        around = outer.get(around.id)
+
+
+def _take_prefixes(shape: Shape, prefixes: list[tuple[int, int, int]], source: bytes) -> None:
+    """Take in the attributes or decorators that stand directly before a definition."""
+    position = bisect_right(prefixes, (shape.start, shape.start, 1 << 62)) - 1
+    while position >= 0 and not source[prefixes[position][0] : shape.start].strip():
+        _, shape.start, shape.first_row = prefixes[position]
+        position -= 1
+
+
+def _unique(shapes: list[Shape]) -> list[Shape]:
+    """Sort by position, outer ones first, and keep one shape per definition and kind."""
+    kept: dict[tuple[int, str], Shape] = {}
+    for shape in shapes:
+        kept.setdefault((shape.node.id, shape.kind), shape)
+    return sorted(kept.values(), key=lambda shape: (shape.start, -shape.end, shape.node.start_byte))

@@ -1,0 +1,56 @@
+"""The worker process: `python -m engine.discovery.worker`, one frame in per batch, one frame out per file.
+
+A frame is its length in 8 bytes (big-endian) and that many bytes of `marshal` data. The first frame in is
+`(root, types, query)`, each later one a list of `(path, language, named, size)`. A frame out is `(nodes, note, read)`.
+"""
+
+from __future__ import annotations
+
+import marshal
+import signal
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from engine.discovery.scan import scan_file
+from engine.discovery.source import Job
+from engine.discovery.targets import Filter
+
+SECONDS_PER_FILE = 20.0
+"""A parse that takes longer ends the worker: the default action of SIGALRM needs no interpreter lock."""
+
+_FIELDS = (
+    "node_id", "type", "name", "qualified_name", "language", "file_path", "text", "docstring", "start_line", "end_line",
+    "start_byte", "end_byte", "content_hash",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Answer batches until standard input ends."""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    first = _receive(source)
+    if first is None:
+        return
+    root, wanted = Path(first[0]), Filter(None, first[1], first[2])
+    while (batch := _receive(source)) is not None:
+        for fields in batch:
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_FILE)
+            nodes, note, read = scan_file(root, Job(*fields), wanted)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            rows = [tuple(getattr(node, name) for name in _FIELDS) for node in nodes]
+            data = marshal.dumps((rows, note, read))
+            sink.write(len(data).to_bytes(8) + data)
+            sink.flush()
+
+
+def _receive(source: BinaryIO) -> Any:
+    """Return the next message, or None at the end of the input."""
+    head = source.read(8)
+    if len(head) < 8:
+        return None
+    data = source.read(int.from_bytes(head))
+    return marshal.loads(data)  # noqa: S302 - from the process that started this one
+
+
+if __name__ == "__main__":
+    main()
