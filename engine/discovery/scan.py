@@ -76,7 +76,7 @@ async def discover_async(
         return _result(plan, scanned)
     from engine.discovery.pool import scan_in_workers
 
-    return _result(plan, await scan_in_workers(plan, wanted))
+    return await asyncio.to_thread(_result, plan, await scan_in_workers(plan, wanted))
 
 
 def scan_file(root: Path, job: Job, wanted: Filter) -> FileResult:
