@@ -54,6 +54,8 @@ _ROWS = (
     ("R009", "bad-expression", "error", "An expression has a syntax error or an unknown name."),
     ("R010", "bad-param", "error", "A parameter's schema or default is not valid."),
     ("R011", "no-termination-tool", "error", "The loop's termination tool is not one of the bundle's tools."),
+    ("R012", "duplicate-context", "error", "Two context providers have the same name."),
+    ("R013", "duplicate-bundle", "error", "Two bundles of a catalog have the same name."),
     ("P001", "template-syntax", "error", "A template has a syntax error."),
     ("P002", "undefined-variable", "error", "A template uses a variable that does not exist."),
     ("P003", "unknown-attribute", "error", "A template uses an attribute that does not exist."),
