@@ -40,6 +40,7 @@ class OpenAIBackend:
         timeout: Seconds for one attempt; all attempts together take at most twice as long.
         concurrency: How many requests at once the server is good for.
         direct: Ignore the proxies of the environment.
+        label: What messages call the server; by default its URL.
 
     Raises:
         ConfigError: The URL or the dialect makes no sense.
@@ -58,10 +59,12 @@ class OpenAIBackend:
         timeout: float = 300.0,
         concurrency: int = 16,
         direct: bool = False,
+        label: str | None = None,
     ) -> None:
         if dialect != "auto" and dialect not in DIALECTS:
             raise ConfigError(f"backend.dialect {dialect!r} is unknown: use auto, {', '.join(sorted(DIALECTS))}")
         self._connection = Connection(base_url, api_key, direct=direct, timeout=timeout)
+        self._label = label
         self._model = model
         self._dialect = dialect
         self._patience = Patience(retries, timeout, 2 * timeout)
@@ -71,8 +74,8 @@ class OpenAIBackend:
 
     @property
     def url(self) -> str:
-        """The server's URL, fit to be shown."""
-        return self._connection.shown
+        """What messages call the server: its URL without a user name and password, unless it has a label."""
+        return self._label or self._connection.shown
 
     @property
     def concurrency(self) -> int:

@@ -1,0 +1,154 @@
+"""Completions from a model on this machine: llama.cpp in a child process, spoken to like any other server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.backends.adapter_files import adapter_file
+from engine.backends.base import Completion, CompletionRequest
+from engine.backends.child import ChildSettings
+from engine.backends.cores import compute_threads
+from engine.backends.openai_backend import OpenAIBackend
+from engine.backends.server_info import normalise
+from engine.backends.supervisor import AdapterFile, Running, Supervisor
+from engine.backends.weights import Weights, weights_of_file
+from engine.errors import BackendRejected, BackendUnavailable, EngineError
+from engine.models.base import Adapter
+
+_T = TypeVar("_T")
+DEFAULT_PARALLEL = 2
+DEFAULT_CONTEXT = 4096
+
+
+class EmbeddedBackend:
+    """The embedded model.
+
+    The child process starts with the first request, ends with `aclose` and never outlives this process. An instance
+    belongs to one event loop.
+
+    Args:
+        weights: The model, from `resolve_weights`, or a GGUF file.
+        adapters: Adapters to load at the start; others are loaded when first asked for, while the model is idle.
+        parallel: Requests that the model works on at once.
+        n_ctx: Tokens of context for each of them.
+        threads: Threads that compute; by default one less than there are cores.
+        timeout: Seconds for one request.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        weights: Weights | Path,
+        *,
+        adapters: Sequence[Adapter] = (),
+        parallel: int | None = None,
+        n_ctx: int = DEFAULT_CONTEXT,
+        threads: int | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        self.weights = weights if isinstance(weights, Weights) else weights_of_file(weights)
+        settings = ChildSettings(
+            model=str(self.weights.path.absolute()),
+            name=self.weights.name,
+            n_ctx=n_ctx,
+            parallel=parallel or DEFAULT_PARALLEL,
+            threads=threads or compute_threads(),
+        )
+        self._supervisor = Supervisor(settings, timeout)
+        self._names = {normalise(name) for name in (self.weights.name, self.weights.path.name, *self.weights.bases)}
+        self._first = [adapter for adapter in adapters if self.accepts(adapter)]
+        self._files: dict[Adapter, AdapterFile] = {}
+        self._preparing = asyncio.Lock()
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests at once it is good for."""
+        return self._supervisor.settings.parallel
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None when none runs."""
+        return self._supervisor.pid
+
+    def accepts(self, adapter: Adapter) -> bool:
+        """Whether this adapter has files and was not trained on another model."""
+        if adapter.gguf is None and adapter.peft is None:
+            return False
+        return adapter.base is None or normalise(adapter.base) in self._names
+
+    async def model_name(self) -> str:
+        """Return the model's name; nothing is started."""
+        return self.weights.name
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.
+
+        Raises:
+            BackendUnavailable: The model does not start, or crashed twice.
+            BackendRejected: The grammar is wrong, or another model is asked for.
+            ContextLengthError: The prompt does not fit.
+            BundleError: The adapter's files cannot be used.
+        """
+        if request.model is not None and normalise(request.model) not in self._names:
+            raise BackendRejected(
+                f"the embedded model is {self.weights.name!r}, not {request.model!r}: choose the model with --model or "
+                f"backend.model, or use a server that has it"
+            )
+        adapter = request.adapter if request.adapter is not None and self.accepts(request.adapter) else None
+        await self._prepare_first()
+        file = await self._file(adapter) if adapter is not None else None
+        served = Adapter(adapter.name, served_name=file.path) if adapter is not None and file is not None else None
+        inner = replace(request, model=None, adapter=served)
+        return await self._with_child(file, lambda client: client.complete(inner))
+
+    async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return the number of prompt tokens, starting the model if needed."""
+        await self._prepare_first()
+        return await self._with_child(None, lambda client: client.count_tokens(messages))
+
+    async def aclose(self) -> None:
+        """End the child process."""
+        await self._supervisor.aclose()
+
+    async def _prepare_first(self) -> None:
+        """Have the adapters known from the start loaded by the first child; a broken one fails only who asks for it."""
+        if not self._first:
+            return
+        async with self._preparing:
+            while self._first:
+                with contextlib.suppress(EngineError):
+                    self._supervisor.expect(await self._file(self._first[0]))
+                self._first.pop(0)
+
+    async def _file(self, adapter: Adapter) -> AdapterFile:
+        if adapter not in self._files:
+            path = await asyncio.to_thread(adapter_file, adapter, self.weights.path)
+            self._files[adapter] = AdapterFile(str(path), adapter.digest)
+        return self._files[adapter]
+
+    async def _with_child(self, file: AdapterFile | None, ask: Callable[[OpenAIBackend], Awaitable[_T]]) -> _T:
+        """Ask the child; if it crashes meanwhile, once more with a new one."""
+        story = ""
+        for _ in range(2):
+            async with self._supervisor.use(file) as running:
+                try:
+                    return await ask(running.client)
+                except BackendUnavailable:
+                    if not await running.child.died():
+                        raise
+                    story = running.child.epitaph()
+                except BackendRejected as error:
+                    raise BackendRejected(f"{error}{_last_words(running)}") from error
+        raise BackendUnavailable(f"the embedded model crashed twice at this request: {story}")
+
+
+def _last_words(running: Running) -> str:
+    """Return what llama.cpp wrote about the grammar; its answer says only that it is wrong."""
+    lines = [line for line in running.child.tail().splitlines() if line.startswith("parse:")]
+    return f" ({lines[-1]})" if lines else ""
