@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
+
 Kind = Literal["ebnf", "structural_tag", "json_schema", "none"]
 
 
@@ -26,13 +28,23 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class ConstraintOptions:
-    """What a manifest's `grammar` block asks for, resolved (`custom` holds the bundle's own text or tag)."""
+    """What a manifest's `grammar` block asks for, resolved.
+
+    Attributes:
+        strategy: Its name, with or without a version.
+        mode: How the constraint is written.
+        parallel_calls: May one turn hold several calls.
+        text: May a turn be plain text.
+        custom: Strategy custom: the bundle's own EBNF text or structural tag.
+        bounds: How large the parts of a reply may get where a schema does not say.
+    """
 
     strategy: str = "typed"
     mode: Literal["auto", "ebnf", "structural_tag", "json_schema"] = "auto"
     parallel_calls: bool = False
     text: Literal["forbidden", "allowed"] = "forbidden"
     custom: str | Mapping[str, Any] | None = None
+    bounds: Bounds = DEFAULT_BOUNDS
 
 
 NO_CONSTRAINT = Constraint("none")

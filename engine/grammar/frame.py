@@ -1,0 +1,86 @@
+"""A whole reply as grammar: what a model family writes around a call's name and arguments, several calls, text beside calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.grammar.charset import complement, of
+from engine.grammar.charset import char_class as one_of
+from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
+from engine.messages import ToolSchema
+
+MAX_CALLS = 16
+_MAX_LESS_THAN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CallFrame:
+    """What a plugin's wire format puts around the name and the arguments of a call.
+
+    Attributes:
+        open: Text before the name, such as `<tool_call>\\n{"name": "`.
+        between: Text between name and arguments.
+        close: Text after the arguments.
+        separator: Text between two calls.
+        tag: How every call starts and no text of the model may go on; the start of `open`.
+    """
+
+    open: str
+    between: str
+    close: str
+    separator: str = "\n"
+    tag: str = "<tool_call>"
+
+    def wrap(self, name: str, arguments: Expr) -> Expr:
+        """Match one call of the tool."""
+        return sequence(literal(f"{self.open}{json.dumps(name)[1:-1]}{self.between}"), arguments, literal(self.close))
+
+
+def call_grammar(
+    tools: Sequence[ToolSchema], frame: CallFrame, arguments: Callable[[ToolSchema, Rules], Expr], *, parallel: bool, text: int = 0
+) -> str:
+    """Return the grammar of a reply that calls one of the tools.
+
+    Args:
+        tools: At least one tool.
+        frame: The wire format.
+        arguments: Writes the arguments of a tool.
+        parallel: One to 16 calls instead of exactly one.
+        text: Most characters of plain text; with any, a reply is text, calls, or text and then calls.
+    """
+    rules = Rules()
+    one = choice(*(rules.add(f"call-{tool.name}", frame.wrap(tool.name, arguments(tool, rules))) for tool in tools))
+    calls = one
+    if parallel:
+        one = rules.add("call", one)
+        calls = sequence(one, rules.repeat(sequence(literal(frame.separator), one), 0, MAX_CALLS - 1, "next-call"))
+    if text:
+        calls = rules.add("calls", calls)
+        calls = choice(sequence(free_text(rules, frame.tag, text), optional(calls)), calls)
+    return rules.render(calls)
+
+
+def free_text(rules: Rules, tag: str, longest: int) -> Expr:
+    """Match text in which no call can start, of 1 to `longest` pieces.
+
+    After the tag's first character the text must leave the tag's spelling before it is complete, so the first time that a reply spells
+    the tag, a call begins. A piece is one character, or the start of the tag with the character that leaves it; a text cannot end
+    inside such a piece, nor go from one directly into the next, save for a run of the first character.
+
+    Args:
+        rules: Where rules are added.
+        tag: How a call starts.
+        longest: Most pieces.
+    """
+    first = tag[0]
+    spelled = tag[1:].split(first)[0]
+    plain = one_of(complement(of(first)))
+    leave: Expr = EMPTY
+    for char in reversed(spelled):
+        other = one_of(complement(of(first + char)))
+        leave = choice(other, sequence(literal(char), leave)) if leave.text else other
+    run = rules.repeat(literal(first), 1, _MAX_LESS_THAN, "run")
+    piece = rules.add("text-piece", choice(plain, sequence(run, leave)) if leave.text else plain)
+    return rules.repeat(piece, 1, longest, "text")

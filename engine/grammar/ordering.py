@@ -1,0 +1,46 @@
+"""Arguments in the order of their schema, which is the order that a grammar demands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from engine.grammar.schema import resolve
+
+_MAX_DEPTH = 64
+
+
+def order_arguments(schema: Mapping[str, Any] | bool, value: Any) -> Any:
+    """Return the value with the keys of its objects in the schema's order; keys that the schema does not name come last."""
+    return _ordered(schema, schema, value, 0)
+
+
+def _ordered(root: Mapping[str, Any] | bool, schema: Any, value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        return value
+    views = list(_views(root, schema, 0))
+    if isinstance(value, Mapping):
+        named: dict[str, Any] = {}
+        for view in views:
+            for name, inner in view.get("properties", {}).items():
+                named.setdefault(name, inner)
+        rest = next((view["additionalProperties"] for view in views if "additionalProperties" in view), True)
+        keys = [*(name for name in named if name in value), *(name for name in value if name not in named)]
+        return {name: _ordered(root, named.get(name, rest), value[name], depth + 1) for name in keys}
+    if isinstance(value, list):
+        items = next((view["items"] for view in views if "items" in view), True)
+        first = next((view["prefixItems"] for view in views if "prefixItems" in view), [])
+        return [_ordered(root, first[index] if index < len(first) else items, item, depth + 1) for index, item in enumerate(value)]
+    return value
+
+
+def _views(root: Mapping[str, Any] | bool, schema: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """Yield the schema and everything that applies to the same value."""
+    if not isinstance(schema, Mapping) or depth > 16:
+        return
+    yield schema
+    if isinstance(schema.get("$ref"), str):
+        yield from _views(root, resolve(root, schema["$ref"]), depth + 1)
+    for key in ("allOf", "anyOf", "oneOf"):
+        for part in schema.get(key, ()):
+            yield from _views(root, part, depth + 1)

@@ -1,0 +1,284 @@
+"""JSON Schema to grammar: the walk over a schema, and the list of what the grammar does not express."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
+from engine.grammar.containers import write_array, write_object
+from engine.grammar.expr import Expr, Rules, choice, literal, sequence
+from engine.grammar.json_values import QUOTE, any_value, json_literal, string
+from engine.grammar.merge import ANNOTATIONS, Schema, UnmergeableError, merge
+from engine.grammar.numeric import Range, integers, numbers
+from engine.grammar.pattern import PatternWriter, narrow, parse_cached
+from engine.grammar.regex import UnsupportedPatternError
+from engine.grammar.shapes import left_to_check, malformed, types_meant
+
+_MAX_DEPTH = 32
+_MAX_STEPS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a schema says and the grammar does not.
+
+    Attributes:
+        path: JSON pointer into the schema; empty for the schema itself.
+        keyword: The keyword.
+        refused: True when no grammar is made; False when the value is checked after parsing.
+        reason: One clause that says why.
+    """
+
+    path: str
+    keyword: str
+    refused: bool
+    reason: str
+
+
+class SchemaWriter:
+    """Writes one tool's schema; findings collect in `problems`.
+
+    A method returns None where no value can satisfy the schema (or a recursive schema has reached its bound): an optional property is
+    then left out, a branch of anyOf is dropped, and what cannot be left out makes the whole impossible.
+    """
+
+    def __init__(self, root: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+        self.rules = rules
+        self.bounds = bounds
+        self.problems: list[Problem] = []
+        self._root = root
+        self._entered: dict[str, int] = {}
+        self._known: dict[tuple[str, frozenset[tuple[str, int]]], Expr | None] = {}
+        self._steps = 0
+
+    def report(self, path: str, keyword: str, reason: str, *, refused: bool = False) -> None:
+        """Note a finding once."""
+        problem = Problem(path, keyword, refused, reason)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def write(self, schema: Schema, path: str = "", depth: int = 0) -> Expr | None:
+        """Return the grammar of a schema's values, or None when there are none."""
+        self._steps += 1
+        if depth > _MAX_DEPTH or self._steps > _MAX_STEPS:
+            self.report(path, "$ref", "the schema is too deep or too large", refused=True)
+            return None
+        if isinstance(schema, bool):
+            return any_value(self.rules, self.bounds) if schema else None
+        wrong = "type" if not isinstance(schema, Mapping) else malformed(schema)
+        if wrong:
+            self.report(path, wrong, "is not valid JSON Schema", refused=True)
+            return None
+        for key, handler in (("$ref", self._ref), ("allOf", self._all), ("anyOf", self._any), ("oneOf", self._any)):
+            if key in schema:
+                return handler(key, schema, path, depth + 1)
+        if "const" in schema or "enum" in schema:
+            return self._values(schema, path)
+        return self._typed(schema, path, depth + 1)
+
+    def _typed(self, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+        types = types_meant(schema)
+        for key in left_to_check(schema, types):
+            self.report(path, key, "a grammar cannot express it")
+        if not types:
+            return any_value(self.rules, self.bounds)
+        if "number" in types:
+            types = [name for name in types if name != "integer"]
+        parts = [part for name in types if (part := self._one_type(name, schema, path, depth)) is not None]
+        return choice(*parts) if parts else None
+
+    def _one_type(self, name: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+        if name == "string":
+            return self._string(schema, path)
+        if name == "integer":
+            return integers(Range.of(schema), self.bounds.digits)
+        if name == "number":
+            return numbers(Range.of(schema), self.bounds.digits, self.rules)
+        if name == "boolean":
+            return choice(literal("true"), literal("false"))
+        if name == "null":
+            return literal("null")
+        return (write_array if name == "array" else write_object)(self, schema, path, depth)
+
+    def _string(self, schema: Mapping[str, Any], path: str) -> Expr | None:
+        asked = schema.get("maxLength")
+        low, high = self.bounds.string_range(int(schema.get("minLength", 0)), None if asked is None else int(asked))
+        if low > high:
+            return None
+        if "pattern" not in schema:
+            return string(self.rules, low, high)
+        try:
+            re.compile(schema["pattern"])
+            body = self._pattern(schema["pattern"], low, high, path)
+        except re.error as error:
+            self.report(path, "pattern", f"is not a valid regular expression: {error}", refused=True)
+            return None
+        except UnsupportedPatternError as error:
+            self.report(path, "pattern", f"uses {error}")
+            return string(self.rules, low, high)
+        return None if body is None else self.rules.add("text", sequence(QUOTE, body, QUOTE))
+
+    def _pattern(self, pattern: str, low: int, high: int, path: str) -> Expr | None:
+        tree = parse_cached(pattern)
+        with suppress(ValueError):
+            exact = narrow(tree, low, high)
+            return None if exact is None else PatternWriter(self.rules, high).write(exact)
+        for share in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64):
+            written = PatternWriter(self.rules, max(1, high // share)).write(tree)
+            if written.longest <= high and written.shortest >= low:
+                return written
+        self.report(path, "pattern", "cannot be joined exactly with the bounds of the length")
+        return PatternWriter(self.rules, high).write(tree)
+
+    def _values(self, schema: Mapping[str, Any], path: str) -> Expr | None:
+        values = [schema["const"]] if "const" in schema else list(schema["enum"])
+        rest = {key: value for key, value in schema.items() if key not in ANNOTATIONS and key != ("const" if "const" in schema else "enum")}
+        try:
+            parts = [json_literal(value) for value in values if _satisfies(value, rest, self._root)]
+        except ValueError as error:
+            self.report(path, "enum", str(error), refused=True)
+            return None
+        return self.rules.add("choice", choice(*parts)) if parts else None
+
+    def _ref(self, key: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+        ref = schema[key]
+        target = resolve(self._root, ref)
+        if target is None:
+            self.report(path, key, f"{ref} is not in the schema", refused=True)
+            return None
+        if self._entered.get(ref, 0) > self.bounds.recursion:
+            return None
+        rest = {name: value for name, value in schema.items() if name != key and name not in ANNOTATIONS}
+        memo = (ref, frozenset(self._entered.items()))
+        if not rest and memo in self._known:
+            return self._known[memo]
+        joined = self._merge(target, rest, path)
+        self._entered[ref] = self._entered.get(ref, 0) + 1
+        found = None if joined is None else self.write(joined, path, depth)
+        self._entered[ref] -= 1
+        if not rest:
+            self._known[memo] = found
+        return found
+
+    def _all(self, key: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+        joined: Schema | None = {name: value for name, value in schema.items() if name != key}
+        for part in schema[key]:
+            flat = self._flat(part)
+            joined = None if joined is None or flat is None else self._merge(joined, flat, path)
+        if joined is None:
+            self.report(path, key, "cannot be joined with its siblings", refused=True)
+            return None
+        return self.write(joined, path, depth)
+
+    def _any(self, key: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+        base = {name: value for name, value in schema.items() if name != key and name not in ANNOTATIONS}
+        flat = [self._flat(part) for part in schema[key]] if base or key == "oneOf" else []
+        branches: list[Schema | None] = flat if base else list(schema[key])
+        if key == "oneOf" and not _apart([part for part in flat if part is not None]):
+            self.report(path, key, "that only one branch fits is checked after parsing")
+        parts: list[Expr] = []
+        for index, branch in enumerate(branches):
+            joined = None if branch is None else self._merge(base, branch, f"{path}/{key}/{index}")
+            part = None if joined is None else self.write(joined, f"{path}/{key}/{index}", depth)
+            parts += [] if part is None else [part]
+        return choice(*parts) if parts else None
+
+    def _flat(self, schema: Schema) -> Schema | None:
+        """Return the schema with a plain `$ref` at its top replaced by its target; None when that is missing or recursive."""
+        seen: set[str] = set()
+        while isinstance(schema, Mapping) and "$ref" in schema:
+            ref = schema["$ref"]
+            target = resolve(self._root, ref) if isinstance(ref, str) else None
+            if target is None or ref in seen:
+                self.report("", "$ref", f"{ref} cannot be resolved", refused=True)
+                return None
+            seen.add(ref)
+            joined = self._merge(target, {name: value for name, value in schema.items() if name != "$ref"}, "")
+            if joined is None:
+                return None
+            schema = joined
+        return schema
+
+    def _merge(self, left: Schema, right: Schema, path: str) -> Schema | None:
+        try:
+            return merge(left, right)
+        except UnmergeableError as error:
+            self.report(path, error.keyword, "cannot be joined with the same keyword beside it", refused=True)
+        except (TypeError, AttributeError, ValueError):
+            self.report(path, "allOf", "is not valid JSON Schema", refused=True)
+        return None
+
+
+def resolve(root: Schema, ref: str) -> Schema | None:
+    """Return what a local JSON pointer such as `#/$defs/Item` names, or None."""
+    if not ref.startswith("#"):
+        return None
+    at: Any = root
+    for part in ref[1:].split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        at = at.get(name) if isinstance(at, Mapping) else None
+    return at if isinstance(at, (Mapping, bool)) else None
+
+
+def _satisfies(value: Any, rest: Mapping[str, Any], root: Schema) -> bool:
+    if not rest:
+        return True
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import _WrappedReferencingError
+
+    defs = {key: root[key] for key in ("$defs", "definitions") if isinstance(root, Mapping) and key in root}
+    try:
+        return Draft202012Validator({**rest, **defs}).is_valid(value)
+    except _WrappedReferencingError as error:
+        raise ValueError(str(error)) from error
+
+
+def _apart(branches: Sequence[Schema]) -> bool:
+    """Whether no value can fit two branches, as far as their types and the constants of a common property show."""
+    kinds = [types_meant(part) if isinstance(part, Mapping) else [] for part in branches]
+    flat = [("number" if name == "integer" else name) for names in kinds for name in names]
+    if all(kinds) and len(flat) == len(set(flat)):
+        return True
+    return any(_discriminates(name, branches) for name in _required(branches[0])) if branches else True
+
+
+def _required(schema: Schema) -> list[str]:
+    return list(schema.get("required", ())) if isinstance(schema, Mapping) else []
+
+
+def _discriminates(name: str, branches: Sequence[Schema]) -> bool:
+    seen: list[Any] = []
+    for part in branches:
+        own = part.get("properties", {}).get(name) if isinstance(part, Mapping) and name in _required(part) else None
+        if not isinstance(own, Mapping) or not ("const" in own or "enum" in own):
+            return False
+        seen += [own["const"]] if "const" in own else list(own["enum"])
+    return len(seen) == len({repr(value) for value in seen})
+
+
+def write_arguments(parameters: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[Expr | None, list[Problem]]:
+    """Return the grammar of a tool's arguments and what it does not express.
+
+    Args:
+        parameters: The tool's JSON Schema; without properties and without `additionalProperties` it takes no arguments.
+        rules: Where rules are added.
+        bounds: Default bounds.
+    """
+    if isinstance(parameters, Mapping):
+        free = any(key in parameters for key in ("properties", "additionalProperties", "$ref", "anyOf", "oneOf", "allOf", "patternProperties"))
+        extra = {} if free and parameters.get("properties") != {} else {"additionalProperties": False}
+        parameters = {"type": "object", **extra, **parameters}
+    writer = SchemaWriter(parameters, rules, bounds)
+    found = writer.write(parameters)
+    if found is None and not any(problem.refused for problem in writer.problems):
+        writer.report("", "type", "no value satisfies the schema", refused=True)
+    return found, writer.problems
+
+
+def inexpressible(schema: Schema, bounds: Bounds = DEFAULT_BOUNDS) -> list[Problem]:
+    """Return what a tool's schema says and its typed grammar does not: refused, or checked after parsing."""
+    return write_arguments(schema, Rules(), bounds)[1]

@@ -1,0 +1,79 @@
+"""What a strategy is, and the ones that write EBNF from the tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from engine.errors import ConfigError
+from engine.grammar.bounds import Bounds
+from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions
+from engine.grammar.expr import Expr, Rules
+from engine.grammar.frame import CallFrame, call_grammar
+from engine.messages import ToolSchema
+
+
+class ToolGrammarError(ConfigError):
+    """A tool's schema has no grammar; the message names the tool, the place in its schema and why."""
+
+
+class Strategy(Protocol):
+    """How strictly a reply is held."""
+
+    @property
+    def name(self) -> str:
+        """The name in a manifest."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """The version; a change of what is accepted makes a new one."""
+        ...
+
+    def constraint(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> Constraint:
+        """Return the constraint of a reply that may call these tools.
+
+        Raises:
+            ToolGrammarError: A tool's schema has no grammar under this strategy.
+            ConfigError: The options do not fit the strategy.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolGrammar:
+    """A strategy that writes the arguments of each tool as EBNF."""
+
+    name: str
+    version: int
+    arguments: Callable[[ToolSchema, Rules, Bounds], Expr]
+
+    def constraint(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> Constraint:
+        """Return the EBNF; no tools means no constraint."""
+        if not tools:
+            return NO_CONSTRAINT
+        return Constraint("ebnf", self.grammar(tools, frame, options), f"{self.name}@{self.version}")
+
+    def grammar(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> str:
+        """Return the grammar's text; the same content is written once."""
+        content = json.dumps([[tool.name, tool.parameters] for tool in tools], default=_plain)
+        return _cached(self, content, frame, options.parallel_calls, options.text == "allowed", options.bounds)
+
+
+def _plain(value: object) -> object:
+    return dict(value)  # type: ignore[call-overload]  # a Mapping that json does not know; anything else raises TypeError
+
+
+@lru_cache(maxsize=256)
+def _cached(strategy: ToolGrammar, content: str, frame: CallFrame, parallel: bool, text: bool, bounds: Bounds) -> str:
+    tools = [ToolSchema(name, "", parameters) for name, parameters in json.loads(content)]
+    return call_grammar(
+        tools,
+        frame,
+        lambda tool, rules: strategy.arguments(tool, rules, bounds),
+        parallel=parallel,
+        text=bounds.string if text else 0,
+    )

@@ -1,0 +1,55 @@
+"""Constraint, calls and replies without a bundle: what a program needs that talks to a model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from engine.grammar.constraint import Constraint, ConstraintOptions
+from engine.grammar.ordering import order_arguments
+from engine.messages import Reply, ToolCall, ToolSchema
+from engine.models.base import ModelPlugin
+from engine.models.registry import get_plugin
+
+AnyTool = ToolSchema | Mapping[str, Any]
+
+
+def _plugin(plugin: str | ModelPlugin) -> ModelPlugin:
+    return get_plugin(plugin) if isinstance(plugin, str) else plugin
+
+
+def _tools(tools: Iterable[AnyTool]) -> list[ToolSchema]:
+    return [ToolSchema.from_any(tool) for tool in tools]
+
+
+def constraint_for(  # noqa: PLR0913 - the published signature
+    tools: Iterable[AnyTool],
+    plugin: str | ModelPlugin = "qwen",
+    strategy: str = "typed",
+    mode: Literal["auto", "ebnf", "structural_tag", "json_schema"] = "ebnf",
+    parallel_calls: bool = False,
+    text: Literal["forbidden", "allowed"] = "forbidden",
+) -> Constraint:
+    """Return what a reply that may call these tools can look like; the same arguments give the same constraint.
+
+    Raises:
+        ConfigError: The plugin, the strategy or the mode does not exist, or a tool's schema has no grammar.
+    """
+    options = ConstraintOptions(strategy, mode, parallel_calls, text)
+    return _plugin(plugin).constraint(_tools(tools), options)
+
+
+def format_calls(calls: Iterable[ToolCall], plugin: str | ModelPlugin = "qwen", tools: Iterable[AnyTool] = ()) -> str:
+    """Return the calls as the model would write them; with `tools`, their arguments in the order of the schemas."""
+    schemas = {tool.name: tool.parameters for tool in _tools(tools)}
+    ordered = [
+        replace(call, arguments=order_arguments(schemas[call.name], call.arguments)) if call.name in schemas else call
+        for call in calls
+    ]
+    return _plugin(plugin).format_calls(ordered)
+
+
+def parse_reply(text: str, plugin: str | ModelPlugin = "qwen", tools: Iterable[AnyTool] = ()) -> Reply:
+    """Return text and calls of a reply; malformed calls are reported, not dropped."""
+    return _plugin(plugin).parse_response(text, _tools(tools))

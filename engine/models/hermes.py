@@ -1,0 +1,135 @@
+"""The Hermes wire format on ChatML turns: tools as JSON lines in the system turn, calls and results as JSON between tags.
+
+Source: the chat template that ships with Qwen2.5-Instruct and Qwen3 (non-Coder); the tests compare with it byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.grammar.constraint import Constraint, ConstraintOptions
+from engine.grammar.frame import CallFrame
+from engine.grammar.strategies import resolve_strategy
+from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
+from engine.models.api_calls import read_api_calls
+from engine.models.scanner import scan_calls
+
+MODES = ("auto", "ebnf")
+HERMES_FRAME = CallFrame('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", "\n", "<tool_call>")
+_BEFORE = (
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+)
+_AFTER = (
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> "
+    'XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HermesPlugin:
+    """A model family that calls tools in the Hermes format.
+
+    Attributes:
+        name: The family's name.
+        strategy: Its default strategy.
+        ascii_only: Characters outside ASCII are written as JSON escapes.
+    """
+
+    name: str
+    strategy: str = "typed"
+    ascii_only: bool = False
+
+    def build_messages(
+        self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
+    ) -> list[dict[str, Any]]:
+        """Return the wire messages: system turn with the tools, history, prompt; consecutive tool results share a user turn."""
+        rest = list(history)
+        if system is None and rest and rest[0].role == "system":
+            system = rest.pop(0).content
+        head = "\n\n".join(part for part in (system, self._declare(tools)) if part)
+        wire: list[dict[str, Any]] = [{"role": "system", "content": head}] if head else []
+        previous = ""
+        for message in rest:
+            if message.role == "tool" and previous == "tool":
+                wire[-1]["content"] += "\n" + _response(message.content)
+            else:
+                wire.append(self._wire(message))
+            previous = message.role
+        return wire if prompt is None else [*wire, {"role": "user", "content": prompt}]
+
+    def _declare(self, tools: Sequence[ToolSchema]) -> str:
+        if not tools:
+            return ""
+        return _BEFORE + "".join("\n" + self._json(_declaration(tool)) for tool in tools) + _AFTER
+
+    def _json(self, value: Any) -> str:
+        return json.dumps(value, ensure_ascii=self.ascii_only, default=dict)
+
+    def _wire(self, message: Message) -> dict[str, Any]:
+        if message.role == "tool":
+            return {"role": "user", "content": _response(message.content)}
+        parts = [message.content, self.format_calls(message.tool_calls)]
+        return {"role": message.role, "content": "\n".join(part for part in parts if part)}
+
+    def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:  # noqa: ARG002 - the Protocol's signature
+        """Return None: the tools travel in the prompt."""
+        return None
+
+    def grammar_strategy(self) -> str:
+        """Return the default strategy."""
+        return self.strategy
+
+    def modes(self) -> tuple[str, ...]:
+        """Return the grammar modes that this family supports."""
+        return MODES
+
+    def frame(self) -> CallFrame:
+        """Return what stands around the name and the arguments of a call."""
+        return HERMES_FRAME
+
+    def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
+        """Return the constraint of a reply that may call these tools; without tools there is none.
+
+        Raises:
+            ConfigError: The mode or the strategy does not exist.
+            ToolGrammarError: A tool's schema has no grammar under the strategy.
+        """
+        strategy = resolve_strategy(options.strategy)
+        if options.mode not in MODES and strategy.name not in ("custom", "none"):
+            raise ConfigError(f"model plugin '{self.name}' has no grammar mode '{options.mode}'; it has {', '.join(MODES)}")
+        return strategy.constraint(tools, HERMES_FRAME, options)
+
+    def format_calls(self, calls: Sequence[ToolCall]) -> str:
+        """Return the calls as the model would write them."""
+        return HERMES_FRAME.separator.join(self._call(call) for call in calls)
+
+    def _call(self, call: ToolCall) -> str:
+        name = self._json(call.name)[1:-1]
+        return f"{HERMES_FRAME.open}{name}{HERMES_FRAME.between}{self._json(call.arguments)}{HERMES_FRAME.close}"
+
+    def format_result(self, result: ToolResult) -> str:
+        """Return a result as the model reads it, tags included."""
+        return _response(result.content)
+
+    def parse_response(
+        self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
+    ) -> Reply:
+        """Parse a reply; where the API parsed the calls itself they keep their ids, and the text is only text."""
+        if not api_calls:
+            return scan_calls(text, [tool.name for tool in tools])
+        good, bad = read_api_calls(api_calls)
+        return Reply(text.strip(), good, bad)
+
+
+def _declaration(tool: ToolSchema) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _response(content: str) -> str:
+    return f"<tool_response>\n{content}\n</tool_response>"

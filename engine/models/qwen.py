@@ -1,0 +1,14 @@
+"""Qwen2.5-Instruct and Qwen3 (not Qwen3-Coder): the Hermes format, characters outside ASCII raw, as their template writes them."""
+
+from __future__ import annotations
+
+from engine.models.hermes import HermesPlugin
+
+
+class QwenPlugin(HermesPlugin):
+    """The `qwen` family."""
+
+    __slots__ = ()
+
+    def __init__(self, grammar_strategy: str = "typed") -> None:
+        super().__init__("qwen", grammar_strategy)

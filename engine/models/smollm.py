@@ -1,0 +1,14 @@
+"""SmolLM2-Instruct: the Hermes format with ASCII-only JSON, the form that the engine's own adapters were trained on."""
+
+from __future__ import annotations
+
+from engine.models.hermes import HermesPlugin
+
+
+class SmolLMPlugin(HermesPlugin):
+    """The `smollm` family."""
+
+    __slots__ = ()
+
+    def __init__(self, grammar_strategy: str = "typed") -> None:
+        super().__init__("smollm", grammar_strategy, ascii_only=True)
