@@ -1,1 +1,50 @@
-"""The events room."""
+"""The events room: typed facts, who hears of them, and the log that keeps them."""
+
+from engine.events.encode import event_to_json
+from engine.events.log import EventLog, LogReader
+from engine.events.observer import Bus, Observer
+from engine.events.records import RunRecord, StoredEvent
+from engine.events.types import (
+    ChangeDecided,
+    ChangeOffered,
+    ErrorOccurred,
+    Event,
+    KernelEnded,
+    KernelStarted,
+    ModelRequested,
+    ModelResponded,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
+    TaskFinished,
+    TaskStarted,
+    ToolCalled,
+    ToolReturned,
+    TurnCompleted,
+)
+
+__all__ = [
+    "Bus",
+    "ChangeDecided",
+    "ChangeOffered",
+    "ErrorOccurred",
+    "Event",
+    "EventLog",
+    "KernelEnded",
+    "KernelStarted",
+    "LogReader",
+    "ModelRequested",
+    "ModelResponded",
+    "Observer",
+    "RunFinished",
+    "RunPlanned",
+    "RunRecord",
+    "RunStarted",
+    "StoredEvent",
+    "TaskFinished",
+    "TaskStarted",
+    "ToolCalled",
+    "ToolReturned",
+    "TurnCompleted",
+    "event_to_json",
+]

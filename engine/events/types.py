@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from engine.messages import Usage
+
+_NONE = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +26,19 @@ class Event:
     task_id: str = ""
 
     def payload(self) -> dict[str, Any]:
-        """Return the fields as JSON values, without `run_id` and `task_id`."""
-        data = asdict(self)
-        del data["run_id"], data["task_id"]
+        """Return the fields by name, without `run_id` and `task_id`; nothing is copied but the token counts."""
+        kind = type(self)
+        names = _NAMES.get(kind)
+        if names is None:
+            names = _NAMES[kind] = tuple(each.name for each in fields(kind) if each.name not in {"run_id", "task_id"})
+        data = {name: getattr(self, name) for name in names}
+        usage = data.get("usage")
+        if usage is not None:
+            data["usage"] = asdict(usage)
         return data
+
+
+_NAMES: dict[type[Event], tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +76,7 @@ class RunFinished(Event):
     stopped: int
     changes: int
     seconds: float
-    usage: Usage = Usage()
+    usage: Usage = _NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +110,7 @@ class TaskFinished(Event):
     changed_files: tuple[str, ...] = ()
     turns: int = 0
     seconds: float = 0.0
-    usage: Usage = Usage()
+    usage: Usage = _NONE
     adapter: str | None = None
 
 

@@ -1,0 +1,230 @@
+"""The event log: an append-only SQLite file that any process may read while one writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from engine.errors import ConfigError
+from engine.events.encode import dump, load
+from engine.events.liveness import ProcessMark, is_gone, this_process
+from engine.events.records import RunRecord, StoredEvent
+from engine.events.schema import connect
+from engine.events.types import Event, RunFinished, RunStarted
+from engine.events.writer import Writer
+
+_ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, NULL, 'running', '{}', ?, ?, ?)"
+_START_RUN = (
+    "UPDATE runs SET ended = NULL, status = 'running', summary = ?, pid = ?, born = ?, place = ? WHERE run_id = ?"
+)
+_END_RUN = "UPDATE runs SET ended = ?, status = ?, summary = ? WHERE run_id = ?"
+_RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM runs"
+_NEWEST_FIRST = "ORDER BY started DESC, rowid DESC LIMIT ?"
+_IDS = "SELECT run_id FROM runs ORDER BY started DESC, rowid DESC"
+_EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+
+
+class LogReader:
+    """Reads an event log, from any thread; a writer is never blocked. A file that does not exist yet reads as empty."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._reading = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def runs(self, limit: int = -1) -> list[RunRecord]:
+        """Return the runs, newest first; a negative limit means all."""
+        return [_record(row) for row in self._select(f"{_RUNS} {_NEWEST_FIRST}", (limit,))]
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """Return one run."""
+        rows = self._select(f"{_RUNS} WHERE run_id = ?", (run_id,))
+        return _record(rows[0]) if rows else None
+
+    def newest_run(self) -> RunRecord | None:
+        """Return the run that started last."""
+        return next(iter(self.runs(1)), None)
+
+    def resolve(self, run_id: str | None) -> str:
+        """Return the full id of a run: None means the newest, and a unique beginning is enough.
+
+        Raises:
+            ConfigError: There is no such run, or several.
+        """
+        if run_id is not None and self.run(run_id) is not None:
+            return run_id
+        found = [row[0] for row in self._select(_IDS, ()) if run_id is None or row[0].startswith(run_id)]
+        if len(found) == 1 or (found and run_id is None):
+            return str(found[0])
+        if run_id is None:
+            raise ConfigError(f"{self.path} holds no run yet: start one with engine run BUNDLE --target PATH")
+        if found:
+            raise ConfigError(f"'{run_id}' begins the ids of several runs: {', '.join(found[:5])}")
+        raise ConfigError(f"there is no run '{run_id}' in {self.path}: engine runs lists them")
+
+    def events(self, run_id: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+        """Return the events of a run with `seq` above `after`, in order, as `event_to_json` writes them.
+
+        Args:
+            run_id: The run.
+            after: The last number that the caller has.
+            limit: At most this many; a negative limit means all.
+        """
+        return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
+
+    def close(self) -> None:
+        """Close the file; a later read opens it again."""
+        with self._reading:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _select(self, query: str, values: Sequence[Any]) -> list[Any]:
+        with self._reading:
+            if self._connection is None:
+                if not self.path.exists():
+                    return []
+                self._connection = connect(self.path, create=False)
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise ConfigError(
+                    f"the event log {self.path} cannot be read: {error}; if it is damaged, move it away"
+                ) from error
+
+
+class EventLog(LogReader):
+    """Writes and reads the event log; as an Observer it appends every event.
+
+    One thread writes, off the event loop, many events per commit. An event is safe from the death of the process a few
+    milliseconds after `append`, and after `flush` in any case. Closing (or leaving the `with` block) stores the rest;
+    so does a normal exit of the interpreter.
+
+    Args:
+        path: The file, such as `.engine/events.db`; made when missing, with its folder.
+
+    Raises:
+        ConfigError: The file is damaged, cannot be opened, or is of a newer engine.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        _make_folder(self.path.parent)
+        self._writer = Writer(connect(self.path), self.path)
+        self._process = this_process()
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+        self._summaries: dict[str, dict[str, Any]] = {}
+        self._closed = False
+        weakref.finalize(self, _finish_quietly, self._writer)
+
+    async def on_event(self, event: Event) -> None:
+        """Append an event of a Bus."""
+        self.append(event)
+
+    def append(self, event: Event) -> StoredEvent:
+        """Queue an event for storage and return it with its number and time; costs a few microseconds and its JSON.
+
+        The number is final unless another process writes events of the same run at the same moment; then the log
+        counts on from theirs.
+
+        Raises:
+            ConfigError: The log is closed.
+        """
+        text = dump(event.payload())
+        run_id, task_id = _storable(event.run_id), _storable(event.task_id)
+        with self._lock:
+            if self._closed:
+                raise ConfigError(f"the event log {self.path} is closed")
+            count = self._counts.get(run_id)
+            now = time.time()
+            if count is None:
+                count = self._add_run(run_id, now)
+            self._counts[run_id] = count + 1
+            stored = StoredEvent(run_id, count + 1, now, event.type, task_id, text)
+            if isinstance(event, RunStarted | RunFinished):
+                self._update_run(event, stored)
+            self._writer.put(stored)
+        return stored
+
+    def flush(self) -> None:
+        """Wait until every appended event is stored.
+
+        Raises:
+            ConfigError: The file cannot be written; the events are kept and tried again.
+        """
+        if not self._closed:
+            self._writer.finish(last=False)
+
+    def close(self) -> None:
+        """Store every appended event and close the file.
+
+        Raises:
+            ConfigError: The file cannot be written; the error says how many events are lost.
+        """
+        with self._lock:
+            closed, self._closed = self._closed, True
+        super().close()
+        if not closed:
+            self._writer.finish(last=True)
+
+    def _add_run(self, run_id: str, now: float) -> int:
+        """Make the row of a run that this process meets first; return the number of its last stored event."""
+        known = self.run(run_id)
+        rows = self._select("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,))
+        self._summaries[run_id] = dict(known.summary) if known else {}
+        self._writer.start()
+        self._writer.put((_ADD_RUN, (run_id, now, *self._process)))
+        return int(rows[0][0] or 0)
+
+    def _update_run(self, event: RunStarted | RunFinished, stored: StoredEvent) -> None:
+        summary = self._summaries[stored.run_id]
+        summary.update(load(stored.text))
+        if isinstance(event, RunStarted):
+            self._writer.put((_START_RUN, (dump(summary), *self._process, stored.run_id)))
+        else:
+            self._writer.put((_END_RUN, (stored.time, event.status, dump(summary), stored.run_id)))
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    run_id, started, ended, status, summary, *mark = row
+    if status == "running" and is_gone(ProcessMark(*mark)):
+        status = "interrupted"
+    return RunRecord(run_id, started, ended, status, load(summary))
+
+
+def _storable(text: str) -> str:
+    """Spell out lone surrogates, which SQLite cannot store."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder; a new `.engine` hides itself from git."""
+    ignore = folder / ".gitignore"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.name == ".engine" and not ignore.exists():
+            ignore.write_text("*\n", "ascii")
+    except OSError as error:
+        raise ConfigError(f"the folder {folder} of the event log cannot be made: {error}") from error
+
+
+def _finish_quietly(writer: Writer) -> None:
+    """Store the rest when nobody closed the log; runs at exit, where only a log record can tell of a failure."""
+    try:
+        writer.finish(last=True)
+    except ConfigError:
+        import logging
+
+        logging.getLogger("engine.events").exception("events were lost at exit")
