@@ -6,12 +6,14 @@ The names below are imported when they are first used, so `import engine` is che
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine import backends, models
-    from engine.api import discover, run, validate
-    from engine.bundle import Bundle, Catalog, load_bundle
+    from engine.app import discover, run
+    from engine.bundle import Bundle, Catalog, load_bundle, validate
     from engine.diagnostics import Diagnostic, Span
     from engine.discovery import CodeNode
     from engine.errors import BackendError, BundleError, ConfigError, EngineError, ToolError, WorkspaceError
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from engine.run import RunResult, TaskResult
 
 _HOME = {
-    "api": ("discover", "run", "validate"),
-    "bundle": ("Bundle", "Catalog", "load_bundle"),
+    "app": ("discover", "run"),
+    "bundle": ("Bundle", "Catalog", "load_bundle", "validate"),
     "diagnostics": ("Diagnostic", "Span"),
     "discovery": ("CodeNode",),
     "errors": ("BackendError", "BundleError", "ConfigError", "EngineError", "ToolError", "WorkspaceError"),
@@ -91,3 +93,19 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Return the public names."""
     return __all__
+
+
+class _Package(ModuleType):
+    """Keeps `engine.run` the function: importing the room `engine.run` would put the module in its place."""
+
+    @property
+    def run(self) -> Any:
+        """Return the function `run`."""
+        return __getattr__("run")
+
+    @run.setter
+    def run(self, value: object) -> None:
+        """Ignore what the import system sets."""
+
+
+sys.modules[__name__].__class__ = _Package

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.backends import Backend
 from engine.bundle import Bundle, load_bundle
-from engine.discovery import Discovery, discover_async
-from engine.errors import ConfigError
-from engine.events import Bus, EventLog, Observer, RunPlanned, RunStarted
+from engine.discovery import CodeNode, Discovery, discover_async
+from engine.discovery import discover as discover_nodes
+from engine.errors import ConfigError, MissingExtraError
+from engine.events import EventLog
 from engine.manifest import EngineConfig, load_engine_config
-from engine.run import Assignment, Executor, RunResult, Services, Task, TaskResult, make_tasks, run_finished
+from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Services, Session, find_root, make_tasks
 from engine.tools import ScriptRunner
 from engine.workspace import ChangeStore
 
-STATE = ".engine"
+if TYPE_CHECKING:
+    from engine.backends import Backend
+    from engine.manifest.engine_model import Operation
+
+Fetch = Callable[[str], Path]
+"""Downloads known weights by name and returns their path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class RunRequest:
     """What a person asks of a run; None leaves the choice to engine.yaml, the bundle or the backend.
 
     Attributes:
-        bundles: Paths of bundles, or names below the project's bundle folder.
+        bundles: Paths of bundles, names below the project's bundle folder, or loaded bundles.
         targets: Files and folders.
         params: Values of the bundles' params.
         model: A model's name, a name of `engine models list` or a GGUF file.
@@ -55,15 +59,6 @@ class RunRequest:
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run is going to do."""
-
-    assignments: tuple[Assignment, ...]
-    discovery: Discovery
-    tasks: tuple[Task, ...]
-
-
 class App:
     """A project with its settings, event log and change store.
 
@@ -78,22 +73,9 @@ class App:
     @classmethod
     def open(cls, project: Path | None = None, targets: Sequence[str | Path] = ()) -> App:
         """Find the project: as given, else around the working directory, else around the targets."""
-        root = project.resolve() if project else find_root(Path.cwd(), targets)
+        root = find_root(project, targets)
         config, _ = load_engine_config(root, None, os.environ)
         return cls(root, config)
-
-    @property
-    def state(self) -> Path:
-        """The folder of the event log and the changes."""
-        return self.root / STATE
-
-    def changes(self) -> ChangeStore:
-        """Open the change store."""
-        return ChangeStore(self.root)
-
-    def log(self) -> EventLog:
-        """Open the event log."""
-        return EventLog(self.state / "events.db")
 
     def bundle(self, source: str | Path | Bundle) -> Bundle:
         """Load a bundle by path, or by name from the project's bundle folder."""
@@ -102,28 +84,179 @@ class App:
         named = self.root / self.config.bundles / str(source)
         return load_bundle(named if not Path(source).exists() and named.exists() else source)
 
-    async def plan(self, request: RunRequest, backend: Backend, bundles: Sequence[Bundle]) -> Plan:
-        """Discover the nodes and assign them to the bundles."""
-        languages = {language for bundle in bundles for language in bundle.manifest.nodes.languages}
-        every = all(bundle.manifest.nodes.languages for bundle in bundles)
-        discovery = await discover_async(request.targets, root=self.root, languages=sorted(languages) if every else None)
-        assignments = tuple(self.assignment(bundle, request, backend) for bundle in bundles)
-        tasks = make_tasks(assignments, discovery.nodes, patterns=request.nodes, limit=request.limit)
-        return Plan(assignments, discovery, tuple(tasks))
+    def log(self) -> EventLog:
+        """Open the event log."""
+        return EventLog(self.root / ".engine" / "events.db")
 
-    def assignment(self, bundle: Bundle, request: RunRequest, backend: Backend) -> Assignment:
+    def review(self, run_id: str | None = None) -> Review:
+        """Open the changes of a run; without an id, of the newest.
+
+        Raises:
+            ConfigError: There is no such run.
+        """
+        with contextlib.closing(self.log()) as log:
+            return Review(self.root, ChangeStore(self.root), log.resolve(run_id))
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self, request: RunRequest, *, backend: Backend | None = None, fetch: Fetch | None = None
+    ) -> AsyncIterator[Session]:
+        """Plan a run and have everything ready for it; nothing is written before `Session.run`.
+
+        Args:
+            request: What to run.
+            backend: A backend to use instead of the configured one; it stays open.
+            fetch: Downloads missing weights; without it, missing weights are an error.
+        """
+        bundles = [await asyncio.to_thread(self.bundle, source) for source in request.bundles]
+        used = backend or self.backend(request, bundles, fetch)
+        async with contextlib.AsyncExitStack() as stack:
+            if backend is None:
+                stack.push_async_callback(used.aclose)
+            scripts = await stack.enter_async_context(ScriptRunner())
+            services = Services(self.root, used, scripts)
+            plan = await self._plan(request, bundles, used)
+            yield Session(plan, services, self._settings(request, used), self.log, ChangeStore)
+
+    def backend(self, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None) -> Backend:
+        """Make the backend that the request, engine.yaml and the bundles ask for."""
+        spec = self.config.backend
+        if request.base_url or spec.kind == "openai":
+            return self._server(request)
+        from engine.backends import DEFAULT_WEIGHTS, WEIGHTS, EmbeddedBackend, resolve_weights
+
+        _need("xllamacpp", "the embedded model", "local")
+        name = request.model or self._one_model(bundles) or spec.model or DEFAULT_WEIGHTS
+        if fetch is not None and name in WEIGHTS:
+            fetch(name)
+        adapters = [adapter for bundle in bundles for adapter in bundle.adapters.values()]
+        return EmbeddedBackend(resolve_weights(name), adapters=adapters)
+
+    def _server(self, request: RunRequest) -> Backend:
+        from engine.backends import OpenAIBackend
+
+        spec = self.config.backend
+        url = request.base_url or spec.base_url
+        if url is None:
+            raise ConfigError("backend.kind is openai, but there is no backend.base_url in engine.yaml and no --base-url")
+        key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
+        if spec.api_key_env and key is None:
+            raise ConfigError(f"the environment variable {spec.api_key_env} (backend.api_key_env) is not set")
+        _need("openai", "a model server", "backend")
+        return OpenAIBackend(url, model=spec.model, api_key=key, dialect=spec.dialect, retries=self.config.run.retries)
+
+    def _one_model(self, bundles: Sequence[Bundle]) -> str | None:
+        """Return the model that engine.yaml's operations or the bundles name; the embedded backend serves one at a time."""
+        named = {self._operation(b).model or b.manifest.model.id if self._operation(b) else b.manifest.model.id for b in bundles}
+        named.discard(None)
+        if len(named) > 1:
+            raise ConfigError(f"these bundles name different models ({', '.join(sorted(map(str, named)))}): choose one with --model")
+        return next(iter(named), None)
+
+    def _operation(self, bundle: Bundle) -> Operation | None:
+        return next((op for op in self.config.operations.values() if op.enabled and op.bundle == bundle.name), None)
+
+    async def _plan(self, request: RunRequest, bundles: Sequence[Bundle], backend: Backend) -> Plan:
+        assignments = [self._assignment(bundle, request, backend) for bundle in bundles]
+        whole = await self._discover(request, [bundle for bundle in bundles if bundle.query is None])
+        parts = [whole]
+        tasks = make_tasks([one for one in assignments if one.bundle.query is None], whole.nodes, patterns=request.nodes)
+        for one in assignments:
+            if one.bundle.query is not None:
+                parts.append(await self._discover(request, [one.bundle]))
+                tasks += make_tasks([one], parts[-1].nodes, patterns=request.nodes)
+        return Plan(tuple(assignments), tuple(parts), tuple(tasks[: request.limit]))
+
+    async def _discover(self, request: RunRequest, bundles: Sequence[Bundle]) -> Discovery:
+        if not bundles:
+            return Discovery((), 0)
+        named = [set(bundle.manifest.nodes.languages) for bundle in bundles]
+        languages = sorted(set.union(*named)) if all(named) else None
+        query = bundles[0].query
+        return await discover_async(request.targets, root=self.root, languages=languages, query=query)
+
+    def _assignment(self, bundle: Bundle, request: RunRequest, backend: Backend) -> Assignment:
         """Resolve a bundle's settings: command line, then engine.yaml's operation, then the bundle."""
-        operation = next((op for op in self.config.operations.values() if op.bundle == bundle.name), None)
+        operation = self._operation(bundle)
         spec = bundle.manifest.model
-        plugin = request.plugin or (operation.plugin if operation else None) or getattr(backend, "plugin", None)
         adapter = request.adapter or spec.adapter
-        if adapter not in (None, "none") and adapter not in bundle.adapters:
-            raise ConfigError(f"bundle '{bundle.name}' has no adapter '{adapter}'; it has: {', '.join(bundle.adapters)}")
+        if adapter is not None and adapter != "none" and adapter not in bundle.adapters:
+            raise ConfigError(f"bundle '{bundle.name}' has no adapter '{adapter}'; it has: {', '.join(bundle.adapters) or 'none'}")
+        # The embedded backend has one model, and knows its family better than a bundle that was written for another.
+        embedded = backend.name == "embedded"
+        family = getattr(backend, "plugin", None) if embedded else None
         return Assignment(
             bundle,
-            bundle.get_plugin(plugin),
+            bundle.get_plugin(request.plugin or (operation.plugin if operation else None) or family),
             bundle.resolve_params({**(operation.params if operation else {}), **request.params}),
-            model=request.model or (operation.model if operation else None) or spec.id,
+            model=None if embedded else request.model or (operation.model if operation else None) or spec.id,
             adapter=None if adapter == "none" else adapter,
             seed=request.seed,
         )
+
+    def _settings(self, request: RunRequest, backend: Backend) -> RunSettings:
+        operations = self.config.operations.values()
+        return RunSettings(
+            concurrency=request.concurrency or self.config.run.concurrency or backend.concurrency,
+            seconds=self.config.run.seconds,
+            targets=tuple(str(target) for target in request.targets),
+            auto_accept=frozenset(op.bundle for op in operations if op.auto_accept),
+            described={
+                "backend": backend.name,
+                "model": request.model,
+                "adapter": request.adapter,
+                "params": dict(request.params),
+                "seed": request.seed,
+            },
+        )
+
+
+def _need(module: str, feature: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise MissingExtraError(feature, extra)
+
+
+def discover(targets: Sequence[str | Path], languages: Sequence[str] | None = None) -> list[CodeNode]:
+    """Return the code nodes of files and folders.
+
+    Args:
+        targets: Files and folders.
+        languages: Only these languages; None means all.
+
+    Raises:
+        ConfigError: A target does not exist or a language is unknown.
+    """
+    return list(discover_nodes(targets, languages=languages).nodes)
+
+
+async def run(
+    bundle: str | Path | Bundle,
+    target: Sequence[str | Path],
+    *,
+    backend: Backend | None = None,
+    observer: object | None = None,
+    apply: bool = False,
+    project: Path | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Run a bundle over the code nodes of files and folders.
+
+    Args:
+        bundle: A bundle or its path.
+        target: Files and folders.
+        backend: Where completions come from; by default what engine.yaml says. It is not closed.
+        observer: Gets every event.
+        apply: Accept the changes at the end.
+        project: The project's root.
+        settings: Further attributes of RunRequest: params, model, adapter, plugin, base_url, concurrency, seed, nodes, limit.
+
+    Raises:
+        BundleError: The bundle has errors.
+        ConfigError: A setting is wrong.
+    """
+    request = RunRequest([bundle], target, **settings)
+    app = App.open(project, target)
+    async with app.session(request, backend=backend) as session:
+        return await session.run([observer] if observer else [], apply=apply)

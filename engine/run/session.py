@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.discovery import Discovery
-from engine.events import Bus, EventLog, RunPlanned, RunStarted
+from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted
 from engine.run.execute import Executor, RunResult, run_finished
 from engine.run.plan import Assignment, Task
+from engine.run.render import Rendered, render_task
 from engine.run.review import Review
-from engine.run.task import Services, TaskResult
-from engine.workspace import ChangeStore
+from engine.run.stage import Services
+from engine.run.task import TaskResult
+from engine.workspace import ChangeStore, Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,13 @@ class Plan:
     """What a run is going to do."""
 
     assignments: tuple[Assignment, ...]
-    discovery: Discovery
+    discoveries: tuple[Discovery, ...]
     tasks: tuple[Task, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """Files that were left out or only read in part, and why."""
+        return list(dict.fromkeys(str(note) for part in self.discoveries for note in part.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,86 +67,93 @@ class Session:
     Args:
         plan: What to do.
         services: What the tasks share.
-        log: The event log.
-        store: The change store.
         settings: How to do it.
+        open_log: Opens the event log.
+        open_store: Opens the change store of a project.
     """
 
     def __init__(
-        self, plan: Plan, services: Services, log: EventLog, store: ChangeStore, settings: RunSettings
+        self,
+        plan: Plan,
+        services: Services,
+        settings: RunSettings,
+        open_log: Callable[[], EventLog],
+        open_store: Callable[[Path], ChangeStore],
     ) -> None:
-        self.plan, self._services, self._log, self._store, self._settings = plan, services, log, store, settings
+        self.plan, self._services, self._settings = plan, services, settings
+        self._open_log, self._open_store = open_log, open_store
         self.run_id = new_run_id()
 
-    @property
-    def root(self) -> Path:
-        """The project's root."""
-        return self._services.root
+    async def render(self, task: Task) -> Rendered:
+        """Return a task's first request; calls no model."""
+        return await render_task(task, self._services)
 
-    async def run(self, observers: Sequence[Any] = (), *, apply: bool = False) -> RunResult:
+    async def run(self, observers: Sequence[object] = (), *, apply: bool = False) -> RunResult:
         """Execute the plan.
 
         Args:
-            observers: Get every event after the log has it.
+            observers: Get every event, after the log.
             apply: Accept all offered changes at the end.
+
+        Raises:
+            BackendError: The backend cannot be reached at all; nothing was started.
         """
+        await self._services.backend.model_name()
+        store = await asyncio.to_thread(self._open_store, self._services.root)
+        log = await asyncio.to_thread(self._open_log)
+        try:
+            return await self._execute(Bus(log, *observers), store, apply=apply)
+        finally:
+            await asyncio.to_thread(log.close)
+
+    async def _execute(self, bus: Bus, store: ChangeStore, *, apply: bool) -> RunResult:
         started = time.monotonic()
-        bus = Bus(self._log, *observers)
-        await self._announce(bus)
-        executor = Executor(
-            self._services, bus, self.run_id, concurrency=self._settings.concurrency, offer=self._offer
-        )
-        status = "interrupted"
-        decisions: tuple[Any, ...] = ()
+        for event in self._announcements():
+            await bus.emit(event)
+        offer = partial(_offer, store, self.run_id)
+        executor = Executor(self._services, bus, self.run_id, concurrency=self._settings.concurrency, offer=offer)
+        status, decisions = "interrupted", list[Decision]()
         try:
             status = await executor.run(self.plan.tasks, self._settings.seconds)
-            decisions = await self._accept(bus, everything=apply)
+            decisions = await self._accept(bus, store, everything=apply)
         finally:
             # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
             await bus.emit(run_finished(self.run_id, status, executor.results, started))
-            await asyncio.to_thread(self._log.flush)
-        return RunResult(
-            self.run_id, status, tuple(executor.results), round(time.monotonic() - started, 3), decisions
-        )
+        seconds = round(time.monotonic() - started, 3)
+        return RunResult(self.run_id, status, tuple(executor.results), seconds, tuple(decisions))
 
-    async def _announce(self, bus: Bus) -> None:
-        discovery = self.plan.discovery
-        bundles = tuple(assignment.bundle.name for assignment in self.plan.assignments)
-        await bus.emit(
+    def _announcements(self) -> list[Event]:
+        plan, settings = self.plan, self._settings
+        return [
             RunStarted(
                 run_id=self.run_id,
-                bundles=bundles,
-                targets=tuple(self._settings.targets),
-                settings=self._settings.described,
-            )
-        )
-        await bus.emit(
+                bundles=tuple(assignment.bundle.name for assignment in plan.assignments),
+                targets=tuple(settings.targets),
+                settings=settings.described,
+            ),
             RunPlanned(
                 run_id=self.run_id,
-                files=discovery.files,
-                nodes=len(discovery.nodes),
-                tasks=len(self.plan.tasks),
-                notes=tuple(str(note) for note in discovery.notes),
-            )
-        )
-
-    async def _offer(self, result: TaskResult) -> None:
-        if result.changes:
-            node = result.task.node
-            await asyncio.to_thread(
-                self._store.offer, self.run_id, result.task.task_id, f"{node.file_path}::{node.qualified_name}",
-                result.changes,
-            )
-
-    async def _accept(self, bus: Bus, *, everything: bool) -> tuple[Any, ...]:
-        names = self._settings.auto_accept
-        if not everything and not names:
-            return ()
-        review = Review(self.root, self._store, self.run_id)
-        wanted = [
-            task.task_id for task in self.plan.tasks if everything or task.bundle.name in names
+                files=max((part.files for part in plan.discoveries), default=0),
+                nodes=sum(len(part.nodes) for part in plan.discoveries),
+                tasks=len(plan.tasks),
+                notes=tuple(plan.notes),
+            ),
         ]
+
+    async def _accept(self, bus: Bus, store: ChangeStore, *, everything: bool) -> list[Decision]:
+        names = self._settings.auto_accept
+        wanted = [task.task_id for task in self.plan.tasks if everything or task.bundle.name in names]
+        if not wanted:
+            return []
+        review = Review(self._services.root, store, self.run_id)
         decisions = await asyncio.to_thread(review.accept_tasks, wanted)
         for event in review.events(decisions):
             await bus.emit(event)
-        return tuple(decisions)
+        return decisions
+
+
+async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:
+    if result.changes:
+        node = result.task.node
+        place = f"{node.file_path}::{node.qualified_name}"
+        await asyncio.to_thread(store.offer, run_id, result.task.task_id, place, result.changes)

@@ -1,4 +1,4 @@
-"""A bundle's tools as one task sees them: bound inputs filled, context appended to results."""
+"""Tools whose results carry the text of context providers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from engine.tools import Tool, ToolEnvironment
 
 
 @dataclass(frozen=True, slots=True)
-class TaskTool:
-    """A tool with the inputs that the engine fills for this task.
+class ContextualTool:
+    """A tool with context appended to its results.
 
     Attributes:
-        inner: The bundle's tool.
-        inputs: Bound inputs by name.
-        context: Names of the context providers whose text is appended to a result.
-        values: The task's context by name, read at each call.
+        inner: The tool.
+        names: The context providers.
+        variables: The task's variables; `context` is read at each call, since it may be renewed each turn.
     """
 
     inner: Tool
-    inputs: Mapping[str, Any]
-    context: Sequence[str]
-    values: Mapping[str, Any]
+    names: Sequence[str]
+    variables: Mapping[str, Any]
 
     @property
     def schema(self) -> ToolSchema:
@@ -32,7 +30,24 @@ class TaskTool:
         return self.inner.schema
 
     async def call(self, call: ToolCall, environment: ToolEnvironment) -> ToolResult:
-        """Run the tool with this task's bound inputs."""
-        result = await self.inner.call(call, replace(environment, inputs={**environment.inputs, **self.inputs}))
-        texts = [str(self.values[name]) for name in self.context if self.values.get(name)]
-        return replace(result, content="\n".join([result.content, *texts])) if texts else result
+        """Run the tool and append the context."""
+        result = await self.inner.call(call, environment)
+        values = [self.variables["context"].get(name) for name in self.names]
+        texts = [value if isinstance(value, str) else str(value) for value in values if value]
+        return replace(result, content="\n".join([result.content, *texts]))
+
+
+def with_context(
+    tools: Sequence[Tool], names: Mapping[str, Sequence[str]], variables: Mapping[str, Any]
+) -> list[Tool]:
+    """Return the tools; those that have context providers are wrapped.
+
+    Args:
+        tools: The tools.
+        names: Context providers by the name of the tool.
+        variables: The task's variables.
+    """
+    return [
+        ContextualTool(tool, wanted, variables) if (wanted := names.get(tool.schema.name, ())) else tool
+        for tool in tools
+    ]
