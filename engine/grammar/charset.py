@@ -1,4 +1,7 @@
-"""Sets of characters as intervals of code points, and how a JSON string writes a character of such a set."""
+"""Sets of characters as intervals of code points, and how a JSON string writes a character of such a set.
+
+Escapes in a class are `\\uHHHH`: after `\\xHH` xgrammar reads further hexadecimal digits into the number.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def of(text: str) -> Intervals:
 def _code(code: int) -> str:
     char = chr(code)
     if code < 0x80:
-        return char if char.isalnum() or char in _BARE else f"\\x{code:02x}"
+        if char.isalnum() or char in _BARE:
+            return char
+        return "\\\\" if char == "\\" else f"\\u{code:04x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 

@@ -123,7 +123,9 @@ def write_array(writer: SchemaWriter, schema: Mapping[str, Any], path: str, dept
     return array(writer.rules, item, low, high)
 
 
-def _tuple(writer: SchemaWriter, fixed: list[Any], item: Expr | None, size: tuple[int, int], at: tuple[str, int]) -> Expr | None:
+def _tuple(
+    writer: SchemaWriter, fixed: list[Any], item: Expr | None, size: tuple[int, int], at: tuple[str, int]
+) -> Expr | None:
     low, high = size
     path, depth = at
     parts: list[Expr] = []

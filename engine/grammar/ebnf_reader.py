@@ -13,6 +13,7 @@ _TOKEN = re.compile(
     |(?P<mark>[()|*+?])|(?P<any>\.)|(?P<token><[^>\n]*>)|(?P<single>'(?:[^'\\\n]|\\.)*')|(?P<look>\(\?=)""",
     re.VERBOSE,
 )
+_HEX = frozenset("0123456789abcdefABCDEF")
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[nrt\\\"\[\]])")
 
 
@@ -132,6 +133,8 @@ class _Reader:
             match = _ESCAPE.match(text, at)
             if match is None:
                 self.issue(f"the escape {text[at : at + 2]} is not known to llama.cpp", ("llama_cpp",))
+            elif match[0][1] == "x" and text[match.end() : match.end() + 1] in _HEX:
+                self.issue(f"xgrammar reads the digit after {match[0]} into the number; write \\u00{match[0][2:]}", ("xgrammar",))
             at = text.find("\\", match.end() if match else at + 2)
 
     def count(self, text: str) -> None:

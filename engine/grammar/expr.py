@@ -52,7 +52,7 @@ def _literal_char(char: str) -> str:
         return _LITERAL_ESCAPES[char]
     code = ord(char)
     if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
+        return f"\\u{code:04x}"
     return char
 
 
@@ -69,7 +69,9 @@ def sequence(*parts: Expr) -> Expr:
     for part in parts:
         if joined and _joins(joined[-1]) and _joins(part):
             last = joined.pop()
-            joined.append(Expr(last.text[:-1] + part.text[1:], last.shortest + part.shortest, last.longest + part.longest))
+            joined.append(
+                Expr(last.text[:-1] + part.text[1:], last.shortest + part.shortest, last.longest + part.longest)
+            )
         elif part.text:
             joined.append(part)
     if len(joined) <= 1:
@@ -79,8 +81,8 @@ def sequence(*parts: Expr) -> Expr:
 
 
 def _joins(part: Expr) -> bool:
-    """Whether the part is a plain literal; one with a hexadecimal escape could swallow the next characters."""
-    return part.form == "atom" and part.text[:1] == '"' == part.text[-1:] and "\\x" not in part.text
+    """Whether the part is a plain literal."""
+    return part.form == "atom" and part.text[:1] == '"' == part.text[-1:]
 
 
 def choice(*parts: Expr) -> Expr:

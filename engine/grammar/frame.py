@@ -39,7 +39,12 @@ class CallFrame:
 
 
 def call_grammar(
-    tools: Sequence[ToolSchema], frame: CallFrame, arguments: Callable[[ToolSchema, Rules], Expr], *, parallel: bool, text: int = 0
+    tools: Sequence[ToolSchema],
+    frame: CallFrame,
+    arguments: Callable[[ToolSchema, Rules], Expr],
+    *,
+    parallel: bool,
+    text: int = 0,
 ) -> str:
     """Return the grammar of a reply that calls one of the tools.
 

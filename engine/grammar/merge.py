@@ -39,7 +39,11 @@ def merge(left: Schema, right: Schema) -> Schema:
     for key in right:
         if key in left and key not in ANNOTATIONS and key != "properties" and left[key] != right[key]:
             merged[key] = _joined(key, left[key], right[key])
-    empty = merged.get("type") == [] or merged.get("enum") == [] or ("const" in left and "const" in right and left["const"] != right["const"])
+    empty = (
+        merged.get("type") == []
+        or merged.get("enum") == []
+        or ("const" in left and "const" in right and left["const"] != right["const"])
+    )
     return False if empty else merged
 
 
@@ -80,7 +84,9 @@ def types_of(value: Any) -> list[str]:
 def _types(left: Any, right: Any) -> list[str]:
     first, second = types_of(left), types_of(right)
     kept = [name for name in first if name in second or (name == "integer" and "number" in second)]
-    return kept + ["integer"] * ("integer" in second and "number" in first and "integer" not in kept and "number" not in kept)
+    return kept + ["integer"] * (
+        "integer" in second and "number" in first and "integer" not in kept and "number" not in kept
+    )
 
 
 def _product(key: str, left: list[Schema], right: list[Schema]) -> list[Schema]:

@@ -137,9 +137,13 @@ def numbers(bounds: Range, digits: int, rules: Rules) -> Expr | None:
 def _free(digits: int, rules: Rules) -> Expr:
     whole = choice(literal("0"), sequence(_LEADING, _digits(0, digits - 1)))
     fraction = rules.add("fraction", sequence(literal("."), _digits(1, FRACTION_DIGITS)))
-    power = sequence(Expr("[eE] [+\\x2d]?", 1, 2, "sequence"), choice(_digits(1, 2), Expr("[12] [0-9]{2}", 3, 3, "sequence")))
+    power = sequence(
+        Expr("[eE] [+\\u002d]?", 1, 2, "sequence"), choice(_digits(1, 2), Expr("[12] [0-9]{2}", 3, 3, "sequence"))
+    )
     plain = sequence(whole, optional(fraction))
-    return rules.add("number", sequence(optional(literal("-")), choice(plain, sequence(_DIGIT, optional(fraction), power))))
+    return rules.add(
+        "number", sequence(optional(literal("-")), choice(plain, sequence(_DIGIT, optional(fraction), power)))
+    )
 
 
 def _split(number: Fraction, up: bool) -> tuple[int, str]:

@@ -30,7 +30,10 @@ def _ordered(root: Mapping[str, Any] | bool, schema: Any, value: Any, depth: int
     if isinstance(value, list):
         items = next((view["items"] for view in views if "items" in view), True)
         first = next((view["prefixItems"] for view in views if "prefixItems" in view), [])
-        return [_ordered(root, first[index] if index < len(first) else items, item, depth + 1) for index, item in enumerate(value)]
+        return [
+            _ordered(root, first[index] if index < len(first) else items, item, depth + 1)
+            for index, item in enumerate(value)
+        ]
     return value
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from engine.grammar.charset import ALL, Intervals, complement, of, union
 
 _MAX_DEPTH = 40
-_SPACE_EVERYWHERE = union(of(" \t\n\r\f\v\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"), ((0x2000, 0x200A),))
+_SPACE_EVERYWHERE = union(
+    of(" \t\n\r\f\v\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"), ((0x2000, 0x200A),)
+)
 _WORD = union(of("_"), ((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A)))
 _DIGIT: Intervals = ((0x30, 0x39),)
 _CLASSES: dict[str, Intervals] = {

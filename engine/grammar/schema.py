@@ -118,8 +118,8 @@ class SchemaWriter:
             self.report(path, "pattern", f"is not a valid regular expression: {error}", refused=True)
             return None
         except UnsupportedPatternError as error:
-            self.report(path, "pattern", f"uses {error}")
-            return string(self.rules, low, high)
+            self.report(path, "pattern", f"a grammar cannot express {error}", refused=True)
+            return None
         return None if body is None else self.rules.add("text", sequence(QUOTE, body, QUOTE))
 
     def _pattern(self, pattern: str, low: int, high: int, path: str) -> Expr | None:
@@ -136,7 +136,11 @@ class SchemaWriter:
 
     def _values(self, schema: Mapping[str, Any], path: str) -> Expr | None:
         values = [schema["const"]] if "const" in schema else list(schema["enum"])
-        rest = {key: value for key, value in schema.items() if key not in ANNOTATIONS and key != ("const" if "const" in schema else "enum")}
+        rest = {
+            key: value
+            for key, value in schema.items()
+            if key not in ANNOTATIONS and key != ("const" if "const" in schema else "enum")
+        }
         try:
             parts = [json_literal(value) for value in values if _satisfies(value, rest, self._root)]
         except ValueError as error:
@@ -260,7 +264,9 @@ def _discriminates(name: str, branches: Sequence[Schema]) -> bool:
     return len(seen) == len({repr(value) for value in seen})
 
 
-def write_arguments(parameters: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[Expr | None, list[Problem]]:
+def write_arguments(
+    parameters: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS
+) -> tuple[Expr | None, list[Problem]]:
     """Return the grammar of a tool's arguments and what it does not express.
 
     Args:
@@ -269,7 +275,10 @@ def write_arguments(parameters: Schema, rules: Rules, bounds: Bounds = DEFAULT_B
         bounds: Default bounds.
     """
     if isinstance(parameters, Mapping):
-        free = any(key in parameters for key in ("properties", "additionalProperties", "$ref", "anyOf", "oneOf", "allOf", "patternProperties"))
+        free = any(
+            key in parameters
+            for key in ("properties", "additionalProperties", "$ref", "anyOf", "oneOf", "allOf", "patternProperties")
+        )
         extra = {} if free and parameters.get("properties") != {} else {"additionalProperties": False}
         parameters = {"type": "object", **extra, **parameters}
     writer = SchemaWriter(parameters, rules, bounds)

@@ -75,7 +75,11 @@ def left_to_check(schema: Mapping[str, Any], types: Sequence[str]) -> list[str]:
     """Return the keywords that matter for these types and that a grammar does not express."""
     found = [key for key in _ALWAYS if key in schema]
     for name in types:
-        found += [key for key in _UNCHECKED_BY_TYPE.get(name, ()) if key in schema and key not in found and not _vacuous(key, schema[key])]
+        found += [
+            key
+            for key in _UNCHECKED_BY_TYPE.get(name, ())
+            if key in schema and key not in found and not _vacuous(key, schema[key])
+        ]
     return found
 
 
@@ -84,7 +88,15 @@ def _vacuous(key: str, value: Any) -> bool:
 
 
 _HINTS = {
-    "object": ("properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties"),
+    "object": (
+        "properties",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+        "propertyNames",
+        "minProperties",
+        "maxProperties",
+    ),
     "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"),
     "string": ("minLength", "maxLength", "pattern"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),

@@ -51,6 +51,10 @@ class ModelPlugin(Protocol):
         """Return the default strategy of the family."""
         ...
 
+    def modes(self) -> tuple[str, ...]:
+        """Return the grammar modes that the family supports, `auto` among them."""
+        ...
+
     def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
         """Return the constraint of a reply that may call these tools."""
         ...

@@ -101,7 +101,9 @@ class HermesPlugin:
         """
         strategy = resolve_strategy(options.strategy)
         if options.mode not in MODES and strategy.name not in ("custom", "none"):
-            raise ConfigError(f"model plugin '{self.name}' has no grammar mode '{options.mode}'; it has {', '.join(MODES)}")
+            raise ConfigError(
+                f"model plugin '{self.name}' has no grammar mode '{options.mode}'; it has {', '.join(MODES)}"
+            )
         return strategy.constraint(tools, HERMES_FRAME, options)
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:

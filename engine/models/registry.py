@@ -25,5 +25,7 @@ def get_plugin(name: str) -> ModelPlugin:
     make = PLUGINS.get(name)
     if make is None:
         hint = did_you_mean(name, PLUGINS)
-        raise ConfigError(f"unknown model plugin '{name}'; {hint + ' ' if hint else ''}known: {', '.join(sorted(PLUGINS))}")
+        raise ConfigError(
+            f"unknown model plugin '{name}'; {hint + ' ' if hint else ''}known: {', '.join(sorted(PLUGINS))}"
+        )
     return make()

@@ -33,7 +33,9 @@ def resolve_strategy(name: str) -> Strategy:
         hint = did_you_mean(plain, STRATEGIES)
         raise ConfigError(f"unknown grammar strategy '{name}'; {hint + ' ' if hint else ''}known: {known}")
     if at and version != str(strategy.version):
-        raise ConfigError(f"grammar strategy '{plain}' has no version '{version}'; this engine has {plain}@{strategy.version}")
+        raise ConfigError(
+            f"grammar strategy '{plain}' has no version '{version}'; this engine has {plain}@{strategy.version}"
+        )
     return strategy
 
 

@@ -14,7 +14,9 @@ def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds) -> Expr:
     refused = next((problem for problem in problems if problem.refused), None)
     if found is None or refused is not None:
         where = f"{refused.path or 'its schema'}: {refused.keyword}: {refused.reason}" if refused else "its schema"
-        raise ToolGrammarError(f"tool '{tool.name}' has no typed grammar: {where}; change the schema or use strategy strict_json")
+        raise ToolGrammarError(
+            f"tool '{tool.name}' has no typed grammar: {where}; change the schema or use strategy strict_json"
+        )
     return found
 
 
