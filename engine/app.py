@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from engine.bundle import Bundle, load_bundle
 from engine.discovery import CodeNode, Discovery, discover_async
 from engine.discovery import discover as discover_nodes
 from engine.errors import ConfigError, MissingExtraError
-from engine.events import EventLog
+from engine.events import EventLog, LogReader
 from engine.manifest import EngineConfig, load_engine_config
 from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Services, Session, find_root, make_tasks
 from engine.tools import ScriptRunner
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from engine.backends import Backend
     from engine.manifest.engine_model import Operation
 
-Fetch = Callable[[str], Path]
-"""Downloads known weights by name and returns their path."""
+Fetch = Callable[[str], object]
+"""Downloads known weights by name, if they are not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,17 @@ class App:
         """Open the event log."""
         return EventLog(self.root / ".engine" / "events.db")
 
+    def reader(self) -> LogReader:
+        """Open the event log for reading; nothing is made."""
+        return LogReader(self.root / ".engine" / "events.db")
+
     def review(self, run_id: str | None = None) -> Review:
         """Open the changes of a run; without an id, of the newest.
 
         Raises:
             ConfigError: There is no such run.
         """
-        with contextlib.closing(self.log()) as log:
+        with self.reader() as log:
             return Review(self.root, ChangeStore(self.root), log.resolve(run_id))
 
     @contextlib.asynccontextmanager
@@ -106,7 +111,7 @@ class App:
         Args:
             request: What to run.
             backend: A backend to use instead of the configured one; it stays open.
-            fetch: Downloads missing weights; without it, missing weights are an error.
+            fetch: Downloads missing weights; without it, missing weights only allow to plan and render.
         """
         bundles = [await asyncio.to_thread(self.bundle, source) for source in request.bundles]
         used = backend or self.backend(request, bundles, fetch)
@@ -123,12 +128,24 @@ class App:
         spec = self.config.backend
         if request.base_url or spec.kind == "openai":
             return self._server(request)
-        from engine.backends import DEFAULT_WEIGHTS, WEIGHTS, EmbeddedBackend, resolve_weights
+        from engine.backends import (
+            DEFAULT_WEIGHTS,
+            WEIGHTS,
+            AbsentBackend,
+            EmbeddedBackend,
+            is_present,
+            resolve_weights,
+        )
 
-        _need("xllamacpp", "the embedded model", "local")
         name = request.model or self._one_model(bundles) or spec.model or DEFAULT_WEIGHTS
-        if fetch is not None and name in WEIGHTS:
-            fetch(name)
+        known = WEIGHTS.get(name.lower())
+        installed = find_spec("xllamacpp") is not None
+        if known is not None and fetch is None and not (installed and is_present(known)):
+            return AbsentBackend(name)
+        if not installed:
+            raise MissingExtraError("the embedded model", "local")
+        if known is not None and fetch is not None:
+            fetch(known.name)
         adapters = [adapter for bundle in bundles for adapter in bundle.adapters.values()]
         return EmbeddedBackend(resolve_weights(name), adapters=adapters)
 
@@ -138,19 +155,27 @@ class App:
         spec = self.config.backend
         url = request.base_url or spec.base_url
         if url is None:
-            raise ConfigError("backend.kind is openai, but there is no backend.base_url in engine.yaml and no --base-url")
+            raise ConfigError(
+                "backend.kind is openai, but there is no backend.base_url in engine.yaml and no --base-url"
+            )
         key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
         if spec.api_key_env and key is None:
             raise ConfigError(f"the environment variable {spec.api_key_env} (backend.api_key_env) is not set")
-        _need("openai", "a model server", "backend")
+        if find_spec("openai") is None:
+            raise MissingExtraError("a model server", "backend")
         return OpenAIBackend(url, model=spec.model, api_key=key, dialect=spec.dialect, retries=self.config.run.retries)
 
     def _one_model(self, bundles: Sequence[Bundle]) -> str | None:
-        """Return the model that engine.yaml's operations or the bundles name; the embedded backend serves one at a time."""
-        named = {self._operation(b).model or b.manifest.model.id if self._operation(b) else b.manifest.model.id for b in bundles}
+        """Return the one model that the operations or the bundles name; the embedded backend serves no second."""
+        named = {
+            self._operation(b).model or b.manifest.model.id if self._operation(b) else b.manifest.model.id
+            for b in bundles
+        }
         named.discard(None)
         if len(named) > 1:
-            raise ConfigError(f"these bundles name different models ({', '.join(sorted(map(str, named)))}): choose one with --model")
+            raise ConfigError(
+                f"these bundles name different models ({', '.join(sorted(map(str, named)))}): choose one with --model"
+            )
         return next(iter(named), None)
 
     def _operation(self, bundle: Bundle) -> Operation | None:
@@ -160,7 +185,9 @@ class App:
         assignments = [self._assignment(bundle, request, backend) for bundle in bundles]
         whole = await self._discover(request, [bundle for bundle in bundles if bundle.query is None])
         parts = [whole]
-        tasks = make_tasks([one for one in assignments if one.bundle.query is None], whole.nodes, patterns=request.nodes)
+        tasks = make_tasks(
+            [one for one in assignments if one.bundle.query is None], whole.nodes, patterns=request.nodes
+        )
         for one in assignments:
             if one.bundle.query is not None:
                 parts.append(await self._discover(request, [one.bundle]))
@@ -172,8 +199,14 @@ class App:
             return Discovery((), 0)
         named = [set(bundle.manifest.nodes.languages) for bundle in bundles]
         languages = sorted(set.union(*named)) if all(named) else None
-        query = bundles[0].query
-        return await discover_async(request.targets, root=self.root, languages=languages, query=query)
+        types = [set(bundle.manifest.nodes.types) for bundle in bundles]
+        return await discover_async(
+            request.targets,
+            root=self.root,
+            languages=languages,
+            types=sorted(set.union(*types)) if all(types) else None,
+            query=bundles[0].query,
+        )
 
     def _assignment(self, bundle: Bundle, request: RunRequest, backend: Backend) -> Assignment:
         """Resolve a bundle's settings: command line, then engine.yaml's operation, then the bundle."""
@@ -181,7 +214,9 @@ class App:
         spec = bundle.manifest.model
         adapter = request.adapter or spec.adapter
         if adapter is not None and adapter != "none" and adapter not in bundle.adapters:
-            raise ConfigError(f"bundle '{bundle.name}' has no adapter '{adapter}'; it has: {', '.join(bundle.adapters) or 'none'}")
+            raise ConfigError(
+                f"bundle '{bundle.name}' has no adapter '{adapter}'; it has: {', '.join(bundle.adapters) or 'none'}"
+            )
         # The embedded backend has one model, and knows its family better than a bundle that was written for another.
         embedded = backend.name == "embedded"
         family = getattr(backend, "plugin", None) if embedded else None
@@ -209,13 +244,6 @@ class App:
                 "seed": request.seed,
             },
         )
-
-
-def _need(module: str, feature: str, extra: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise MissingExtraError(feature, extra)
 
 
 def discover(targets: Sequence[str | Path], languages: Sequence[str] | None = None) -> list[CodeNode]:
@@ -250,7 +278,7 @@ async def run(
         observer: Gets every event.
         apply: Accept the changes at the end.
         project: The project's root.
-        settings: Further attributes of RunRequest: params, model, adapter, plugin, base_url, concurrency, seed, nodes, limit.
+        settings: Further attributes of RunRequest, such as params, model, nodes or limit.
 
     Raises:
         BundleError: The bundle has errors.

@@ -1,21 +1,24 @@
 """Where completions come from: any OpenAI-compatible server, or the embedded llama.cpp, with its weights."""
 
+from engine.backends.absent import AbsentBackend
 from engine.backends.base import Backend, Completion, CompletionRequest
 from engine.backends.dialects import DIALECTS
 from engine.backends.embedded import EmbeddedBackend
 from engine.backends.openai_backend import OpenAIBackend
-from engine.backends.weights import DEFAULT_WEIGHTS, WEIGHTS, Weights, pull, resolve_weights
+from engine.backends.weights import DEFAULT_WEIGHTS, WEIGHTS, Weights, is_present, pull, resolve_weights
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "DIALECTS",
     "WEIGHTS",
+    "AbsentBackend",
     "Backend",
     "Completion",
     "CompletionRequest",
     "EmbeddedBackend",
     "OpenAIBackend",
     "Weights",
+    "is_present",
     "pull",
     "resolve_weights",
 ]

@@ -48,7 +48,7 @@ def report_findings(error: BundleError) -> int:
 
 
 def use_color(stream: object = None) -> bool:
-    """Whether a stream (by default stdout) wants colour: NO_COLOR and FORCE_COLOR first, else whether it is a terminal."""
+    """Whether a stream, by default stdout, wants colour: NO_COLOR, FORCE_COLOR, else whether it is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream or sys.stdout, "isatty", lambda: False)())
@@ -56,4 +56,6 @@ def use_color(stream: object = None) -> bool:
 
 def printable(text: str) -> str:
     """Replace control characters, so that a model's or a file's text cannot drive the terminal."""
-    return "".join(c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

@@ -38,8 +38,12 @@ def print_plan(plan: Plan, requests: Sequence[Rendered], *, as_json: bool) -> No
         click.echo(json.dumps({"tasks": rows, "prompt_tokens": total, "exact": exact}, indent=2))
         return
     for row in rows:
-        click.echo(printable(f"{row['bundle']}  {row['file']}:{row['line']}  {row['type']} {row['node']}  {row['prompt_tokens']}"))
+        click.echo(
+            printable(
+                f"{row['bundle']}  {row['file']}:{row['line']}  {row['type']} {row['node']}  {row['prompt_tokens']}"
+            )
+        )
     kinds = Counter((row["bundle"], row["type"]) for row in rows)
-    counts = ", ".join(f"{count} × {bundle} on {kind}" for (bundle, kind), count in sorted(kinds.items()))
+    counts = ", ".join(f"{count} of {bundle} on {kind}" for (bundle, kind), count in sorted(kinds.items()))
     word = "prompt tokens" if exact else "prompt tokens (estimated: the weights are not here)"
     click.echo(f"{len(rows)} tasks{': ' + counts if counts else ''}; {total} {word} in the first turns")

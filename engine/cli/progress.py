@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Self
 
 import click
 
-from engine.cli.console import quiet
-from engine.events import Event, RunPlanned, TaskFinished, TaskStarted
-from engine.run import RunResult
+from engine.cli.console import printable, quiet
+from engine.events import Event, RunPlanned, StoredEvent, TaskFinished, TaskStarted
+from engine.run import Mirror, RunResult
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -23,30 +23,18 @@ def task_line(event: TaskFinished) -> str:
     """Return one finished task as a line."""
     word, color = MARK.get(event.outcome, (event.outcome, "yellow"))
     words = event.error if event.outcome != "finished" and event.error else event.summary
-    text = " ".join((words or event.reason).split())
-    place = f"{event.file}:{event.line} {event.node}"
-    return f"{click.style(word, fg=color)} {event.bundle} {place}: {text[:160]} ({event.turns} turns, {event.seconds:.1f} s)"
-
-
-class View(Protocol):
-    """How a run is shown; a context manager around the run."""
-
-    observer: Any
-
-    def __enter__(self) -> View: ...
-    def __exit__(self, *_: object) -> None: ...
-    def print_summary(self, result: RunResult, root: Path) -> None:
-        """Say what came of the run and what to do next."""
-        ...
+    text = printable(" ".join((words or event.reason).split()))
+    place = printable(f"{event.file}:{event.line} {event.node}")
+    mark = click.style(word, fg=color)
+    return f"{mark} {event.bundle} {place}: {text[:160]} ({event.turns} turns, {event.seconds:.1f} s)"
 
 
 class PlainView:
     """A line per finished task on stderr."""
 
-    def __init__(self) -> None:
-        self.observer = self
+    mirror: Mirror | None = None
 
-    def __enter__(self) -> PlainView:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,7 +62,7 @@ class PlainView:
         click.echo(f"run {result.run_id}: {counts}; {len(result.changes)} changes offered; {result.seconds:.1f} s")
         for decision in result.decisions:
             if decision.state != "accepted":
-                click.echo(f"{decision.state}: {decision.path}: {decision.reason}")
+                click.echo(printable(f"{decision.state}: {decision.path}: {decision.reason}"))
         if result.decisions:
             accepted = sum(decision.state == "accepted" for decision in result.decisions)
             click.echo(f"{accepted} changes accepted")
@@ -86,9 +74,16 @@ class PlainView:
 class LiveView(PlainView):
     """A progress bar with the tasks in flight; failures scroll above it."""
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._tokens = 0
         self._flight: dict[str, str] = {}
@@ -135,15 +130,18 @@ class LiveView(PlainView):
 
 
 class JsonView(PlainView):
-    """The events as JSON lines on stdout; nothing else."""
+    """The events as JSON lines on stdout, the run's end last; nothing else."""
 
-    def __init__(self) -> None:
-        self.observer = None
-
-    def write(self, line: dict[str, Any]) -> None:
+    def mirror(self, stored: StoredEvent) -> None:
         """Write one event."""
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(stored.as_dict()) + "\n")
         sys.stdout.flush()
+
+    async def on_event(self, event: Event) -> None:
+        """Leave it to the mirror."""
+
+    def print_summary(self, result: RunResult, root: Path) -> None:
+        """Print nothing: the last event is the summary."""
 
 
 def make_view(*, as_json: bool) -> PlainView:

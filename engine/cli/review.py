@@ -15,7 +15,9 @@ from engine.workspace import Decision
 COLORS = {"+": "green", "-": "red", "@": "cyan"}
 
 run_argument = click.argument("run", required=False)
-task_option = click.option("--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks whose id, file or node matches.")
+task_option = click.option(
+    "--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks whose id, file or node matches."
+)
 
 
 def paint(diff: str) -> str:
@@ -23,9 +25,7 @@ def paint(diff: str) -> str:
     text = printable(diff)
     if not use_color():
         return text
-    return "\n".join(
-        click.style(line, fg=COLORS[line[0]]) if line[:1] in COLORS else line for line in text.split("\n")
-    )
+    return "\n".join(click.style(line, fg=COLORS[line[0]]) if line[:1] in COLORS else line for line in text.split("\n"))
 
 
 @click.command()
@@ -40,7 +40,8 @@ def diff(run: str | None, tasks: Sequence[str], project: Path | None, stat: bool
     rows = review.offered(tasks, states=None if all_states else ("pending", "conflict"))
     for row in rows:
         if stat:
-            click.echo(f"{printable(row.change.path)} | +{row.change.added} -{row.change.removed} | {row.task_id} | {row.state}")
+            counts = f"+{row.change.added} -{row.change.removed}"
+            click.echo(f"{printable(row.change.path)} | {counts} | {row.task_id} | {row.state}")
         else:
             note(f"# {row.task_id} {printable(row.node)} ({row.state})")
             click.echo(paint(row.change.diff()), nl=False)

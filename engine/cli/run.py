@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from engine.app import App, RunRequest
-from engine.cli.console import note, report_findings
+from engine.cli.console import note, project_option, report_findings
 from engine.cli.progress import make_view
 from engine.errors import BundleError, ConfigError
 
@@ -48,7 +48,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--base-url", metavar="URL", help="An openai-compatible server to use, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
-@click.option("--project", type=click.Path(path_type=Path, file_okay=False, exists=True), help="The project's root.")
+@project_option
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines, the summary last.")
 def command(**options: Any) -> int:
     """Run bundles over the code nodes of files and folders.
@@ -74,18 +74,32 @@ def command(**options: Any) -> int:
 async def _dry_run(app: App, request: RunRequest, *, as_json: bool) -> int:
     from engine.cli.plan_view import print_plan
 
-    async with app.session(request, start=False) as session:
-        print_plan(session.plan, await session.prompt_tokens(), as_json=as_json)
+    async with app.session(request) as session:
+        requests = [await session.render(task) for task in session.plan.tasks]
+        print_plan(session.plan, requests, as_json=as_json)
     return 0
 
 
 async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> int:
     view = make_view(as_json=as_json)
-    async with app.session(request) as session:
+    async with app.session(request, fetch=fetch_weights) as session:
+        for line in session.plan.notes:
+            note(f"note: {line}")
         with view:
-            result = await session.run(view.observer, apply=apply)
-        for line in session.plan.discovery.notes:
-            note(f"left out: {line}")
-    if not as_json:
-        view.print_summary(result, app.root)
-    return 0 if result.status == "finished" else 1
+            result = await session.run([view], apply=apply, mirror=view.mirror)
+    view.print_summary(result, app.root)
+    refused = any(decision.state != "accepted" for decision in result.decisions)
+    return 0 if result.status == "finished" and not refused else 1
+
+
+def fetch_weights(name: str) -> Path:
+    """Download known weights if they are not here, saying so."""
+    from engine.backends.weights import WEIGHTS, is_present, pull, weights_path
+    from engine.cli.models import download_progress
+
+    spec = WEIGHTS[name]
+    if is_present(spec):
+        return weights_path(spec)
+    note(f"fetching the model {name} ({spec.size / 1e6:.0f} MB), once")
+    with download_progress(name) as progress:
+        return pull(name, progress)

@@ -19,7 +19,7 @@ from engine.cli.console import note, printable, project_option
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most this many.")
 def runs(project: Path | None, as_json: bool, limit: int) -> int:
     """List the runs of this project, newest first."""
-    with App.open(project).read_log() as log:
+    with App.open(project).reader() as log:
         records = log.runs(limit=limit)
     if as_json:
         click.echo(json.dumps([record.as_dict() for record in records], indent=2))
@@ -42,7 +42,7 @@ def show(run: str | None, pattern: str | None, project: Path | None) -> int:
     """Show what came of a run, task by task; without RUN, of the newest."""
     from engine.cli.show_view import lines_of_run
 
-    with App.open(project).read_log() as log:
+    with App.open(project).reader() as log:
         run_id = log.resolve(run)
         for line in lines_of_run(log.events(run_id), pattern):
             click.echo(printable(line))
@@ -55,7 +55,7 @@ def show(run: str | None, pattern: str | None, project: Path | None) -> int:
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this sequence number.")
 def events(run: str | None, project: Path | None, after: int) -> int:
     """Print the events of a run as JSON lines; without RUN, of the newest."""
-    with App.open(project).read_log() as log:
+    with App.open(project).reader() as log:
         for event in log.events(log.resolve(run), after=after):
             sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
     return 0

@@ -5,12 +5,13 @@ from engine.run.plan import Assignment, Task, make_tasks
 from engine.run.render import Rendered
 from engine.run.review import Review
 from engine.run.root import find_root
-from engine.run.session import Plan, RunSettings, Session
+from engine.run.session import Mirror, Plan, RunSettings, Session
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 
 __all__ = [
     "Assignment",
+    "Mirror",
     "Plan",
     "Rendered",
     "Review",

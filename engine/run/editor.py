@@ -10,8 +10,8 @@ from engine.workspace import Workspace
 class NodeEditor:
     """Reads and replaces one CodeNode in a Workspace.
 
-    Text is what `Workspace.read_text` gives, with plain newlines; offsets are in characters of it. After an edit of this
-    editor the span is known; after any other edit of the file the node is looked up again by its stable id.
+    Text is what `Workspace.read_text` gives, with plain newlines; offsets are in characters of it. After an edit of
+    this editor the span is known; after any other edit of the file the node is looked up again by its stable id.
     """
 
     def __init__(self, workspace: Workspace, node: CodeNode) -> None:

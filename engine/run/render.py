@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from engine.errors import BackendError
 from engine.grammar import Constraint
 from engine.run.plan import Task
-from engine.run.task import Services, Stage
+from engine.run.stage import Services, Stage
 
-CHARACTERS_PER_TOKEN = 3.5  # code in byte-pair vocabularies of 32k–150k tokens: 3.2–3.8 measured
+CHARACTERS_PER_TOKEN = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,14 @@ async def render_task(task: Task, services: Services) -> Rendered:
     system = next((message.content for message in prompt if message.role == "system"), None)
     rest = [message for message in prompt if message.role != "system"]
     messages = plugin.build_messages(None, system, bundle.tool_schemas, rest)
-    counted = await services.backend.count_tokens(messages)
+    model, counted = task.assignment.model, None
+    with contextlib.suppress(BackendError):  # a request can be rendered while its server is down
+        counted = await services.backend.count_tokens(messages)
+        model = model or await services.backend.model_name()
     estimate = round(sum(len(str(message["content"])) for message in messages) / CHARACTERS_PER_TOKEN)
     return Rendered(
         f"{task.node.file_path}::{task.node.qualified_name}",
-        task.assignment.model or await services.backend.model_name(),
+        model or "the server's default",
         stage.router.default_name,
         tuple(messages),
         tuple(asdict(schema) for schema in bundle.tool_schemas),

@@ -26,7 +26,7 @@ class Review:
         self._root, self._store, self.run_id = root, store, run_id
 
     def offered(self, patterns: Sequence[str] = (), states: Sequence[str] | None = WAITING) -> list[OfferedChange]:
-        """Return the changes whose task id, file, node or `file::node` matches a glob, in the given states (None: all)."""
+        """Return the changes in these states (None: all) whose task id, file, node or `file::node` matches a glob."""
         rows = self._store.list(self.run_id)
         return [row for row in rows if (states is None or row.state in states) and _matches(row, patterns)]
 
@@ -45,9 +45,7 @@ class Review:
     def events(self, decisions: Sequence[Decision]) -> list[ChangeDecided]:
         """Return the decisions as events."""
         return [
-            ChangeDecided(
-                run_id=self.run_id, task_id=one.task_id, file=one.path, decision=one.state, reason=one.reason
-            )
+            ChangeDecided(run_id=self.run_id, task_id=one.task_id, file=one.path, decision=one.state, reason=one.reason)
             for one in decisions
         ]
 

@@ -13,8 +13,8 @@ from engine.files import find_project_root
 def find_root(project: Path | None = None, targets: Sequence[str | Path] = ()) -> Path:
     """Return the root of the project that a command is about.
 
-    It is `project`, if given; else the project around the working directory, if the targets lie in it; else the one around
-    the targets.
+    It is `project`, if given; else the project around the working directory, if the targets lie in it; else the one
+    around the targets.
 
     Raises:
         ConfigError: A target is outside the given project.

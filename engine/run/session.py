@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.discovery import Discovery
-from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted
+from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
 from engine.run.execute import Executor, RunResult, run_finished
 from engine.run.plan import Assignment, Task
 from engine.run.render import Rendered, render_task
@@ -21,6 +21,8 @@ from engine.run.review import Review
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
+
+Mirror = Callable[[StoredEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,15 @@ class Session:
         """Return a task's first request; calls no model."""
         return await render_task(task, self._services)
 
-    async def run(self, observers: Sequence[object] = (), *, apply: bool = False) -> RunResult:
+    async def run(
+        self, observers: Sequence[object] = (), *, apply: bool = False, mirror: Mirror | None = None
+    ) -> RunResult:
         """Execute the plan.
 
         Args:
             observers: Get every event, after the log.
             apply: Accept all offered changes at the end.
+            mirror: Gets every event as the log stores it.
 
         Raises:
             BackendError: The backend cannot be reached at all; nothing was started.
@@ -102,7 +107,7 @@ class Session:
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
         try:
-            return await self._execute(Bus(log, *observers), store, apply=apply)
+            return await self._execute(Bus(_Recorder(log, mirror), *observers), store, apply=apply)
         finally:
             await asyncio.to_thread(log.close)
 
@@ -150,6 +155,19 @@ class Session:
         for event in review.events(decisions):
             await bus.emit(event)
         return decisions
+
+
+class _Recorder:
+    """The observer that logs, and shows what it logged."""
+
+    def __init__(self, log: EventLog, mirror: Mirror | None) -> None:
+        self._log, self._mirror = log, mirror
+
+    async def on_event(self, event: Event) -> None:
+        """Log an event."""
+        stored = self._log.append(event)
+        if self._mirror is not None:
+            self._mirror(stored)
 
 
 async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:

@@ -45,7 +45,7 @@ class Stage(contextlib.AbstractAsyncContextManager["Stage"]):
         await self.commands.aclose()
 
     async def prompt(self, each: Literal["run", "turn"] = "run") -> list[Message]:
-        """Run the context providers (`turn`: only those that are renewed before each turn) and render the first messages."""
+        """Run the context providers (`turn`: only those renewed before each turn) and render the first messages."""
         bundle = self.task.bundle
         fresh = await bundle.run_context(self.services.scripts, self.externals, each=each)
         self.variables["context"] = {**self.variables["context"], **fresh}

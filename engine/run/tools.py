@@ -37,9 +37,7 @@ class ContextualTool:
         return replace(result, content="\n".join([result.content, *texts]))
 
 
-def with_context(
-    tools: Sequence[Tool], names: Mapping[str, Sequence[str]], variables: Mapping[str, Any]
-) -> list[Tool]:
+def with_context(tools: Sequence[Tool], names: Mapping[str, Sequence[str]], variables: Mapping[str, Any]) -> list[Tool]:
     """Return the tools; those that have context providers are wrapped.
 
     Args:

@@ -1,0 +1,37 @@
+"""A known embedded model that is not on this machine: enough to render requests, never to answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.backends.base import Completion, CompletionRequest
+from engine.backends.embedded import EmbeddedBackend
+from engine.backends.weights import Weights, find_spec, weights_path
+from engine.errors import BackendUnavailable
+
+
+class AbsentBackend(EmbeddedBackend):
+    """Knows the model's name, family and adapters; counts no tokens.
+
+    Args:
+        name: A name of the weights table.
+    """
+
+    def __init__(self, name: str) -> None:
+        spec = find_spec(name)
+        super().__init__(Weights(weights_path(spec), spec.name, spec.plugin, (spec.hub_id,)))
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Refuse.
+
+        Raises:
+            BackendUnavailable: Always.
+        """
+        raise BackendUnavailable(
+            f"the model {self.weights.name!r} is not on this machine: engine models pull {self.weights.name}"
+        )
+
+    async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return None: there is no tokenizer."""
+        return None
