@@ -25,3 +25,12 @@ def compute_threads(cores: int | None = None) -> int:
     Threads that wait for each other spin: with one on every core, any other load makes generation many times slower.
     """
     return max(1, (usable_cores() if cores is None else cores) - 1)
+
+
+def slots_for(threads: int) -> int:
+    """Return how many requests at once suit this many threads.
+
+    Two, so that one task's next turn still finds its prompt while another task is answered; with more threads, batches
+    of up to four make better use of them. A slot costs memory for its context.
+    """
+    return min(4, max(2, threads // 2))

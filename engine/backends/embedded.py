@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from engine.backends.adapter_files import adapter_file
 from engine.backends.base import Completion, CompletionRequest
 from engine.backends.child import ChildSettings
-from engine.backends.cores import compute_threads
+from engine.backends.cores import compute_threads, slots_for
 from engine.backends.openai_backend import OpenAIBackend
 from engine.backends.server_info import normalise
 from engine.backends.supervisor import AdapterFile, Running, Supervisor
@@ -21,7 +21,6 @@ from engine.errors import BackendRejected, BackendUnavailable, EngineError
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
-DEFAULT_PARALLEL = 2
 DEFAULT_CONTEXT = 4096
 
 
@@ -34,8 +33,8 @@ class EmbeddedBackend:
     Args:
         weights: The model, from `resolve_weights`, or a GGUF file.
         adapters: Adapters to load at the start; others are loaded when first asked for, while the model is idle.
-        parallel: Requests that the model works on at once.
-        n_ctx: Tokens of context for each of them.
+        parallel: Requests that the model works on at once, each with a slot of its own; by default 2 to 4.
+        n_ctx: Tokens of context for each slot.
         threads: Threads that compute; by default one less than there are cores.
         timeout: Seconds for one request.
     """
@@ -53,12 +52,13 @@ class EmbeddedBackend:
         timeout: float = 600.0,
     ) -> None:
         self.weights = weights if isinstance(weights, Weights) else weights_of_file(weights)
+        threads = threads or compute_threads()
         settings = ChildSettings(
             model=str(self.weights.path.absolute()),
             name=self.weights.name,
             n_ctx=n_ctx,
-            parallel=parallel or DEFAULT_PARALLEL,
-            threads=threads or compute_threads(),
+            parallel=parallel or slots_for(threads),
+            threads=threads,
         )
         self._supervisor = Supervisor(settings, timeout)
         self._names = {normalise(name) for name in (self.weights.name, self.weights.path.name, *self.weights.bases)}
@@ -70,6 +70,11 @@ class EmbeddedBackend:
     def concurrency(self) -> int:
         """How many requests at once it is good for."""
         return self._supervisor.settings.parallel
+
+    @property
+    def plugin(self) -> str | None:
+        """The ModelPlugin of the model's family, or None when its file does not say."""
+        return self.weights.plugin
 
     @property
     def pid(self) -> int | None:

@@ -1,0 +1,175 @@
+"""An OpenAI-compatible server that answers at once and fails on command; runs in a thread of the test's process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = Callable[[BaseHTTPRequestHandler], None]
+
+
+@dataclass
+class Request:
+    """What the server received."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass
+class ScriptedServer:
+    """The server's script and what it saw.
+
+    Attributes:
+        url: Its root, without `/v1`.
+        chat: What the chat endpoint does, in turn; when it is used up, it answers with `text`.
+        text: The text of the standard answer, or a function of the request's body.
+        models: The rows of `/v1/models`; None answers 404.
+        routes: Path → JSON of further endpoints.
+        requests: What was received, in order.
+    """
+
+    url: str = ""
+    chat: list[Reply] = field(default_factory=list)
+    text: str | Callable[[Any], str] = "hello"
+    models: list[dict[str, Any]] | None = field(default_factory=lambda: [{"id": "m", "owned_by": "vllm"}])
+    routes: dict[str, Any] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def api(self) -> str:
+        """The URL of the API."""
+        return self.url + "/v1"
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The bodies of the chat requests."""
+        return [request.body for request in self.requests if request.path.endswith("/chat/completions")]
+
+
+def completion(text: str, **extra: Any) -> dict[str, Any]:
+    """The JSON of a standard answer."""
+    message = {"role": "assistant", "content": text} | extra.pop("message", {})
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 5}},
+    } | extra
+
+
+def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """Send a whole answer."""
+    handler.send_response(status)
+    for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body))}.items():
+        handler.send_header(name, value)
+    for name, value in (headers or {}).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def ok(text: str = "hello", **extra: Any) -> Reply:
+    """Answer with a text."""
+    return lambda handler: send(handler, 200, json.dumps(completion(text, **extra)).encode())
+
+
+def fails(status: int, message: str = "no", headers: Mapping[str, str] | None = None, **fields: Any) -> Reply:
+    """Answer with an error in OpenAI's form."""
+    body = json.dumps({"error": {"message": message, "type": "x", "code": status} | fields}).encode()
+    return lambda handler: send(handler, status, body, headers)
+
+
+def raw(body: bytes, status: int = 200) -> Reply:
+    """Answer with any bytes."""
+    return lambda handler: send(handler, status, body)
+
+
+def slow(seconds: float) -> Reply:
+    """Answer late."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(seconds)
+        with contextlib.suppress(OSError):
+            ok()(handler)
+
+    return reply
+
+
+def breaks_off(after: int = 20) -> Reply:
+    """Promise a whole answer and close the connection in its middle (after=0: before the first byte)."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        body = json.dumps(completion("x" * 500)).encode()
+        if after:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body[:after])
+            handler.wfile.flush()
+        handler.close_connection = True
+        handler.connection.close()
+
+    return reply
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: ScriptedServer
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        pass
+
+    def do_GET(self) -> None:
+        self._answer(None)
+
+    def do_POST(self) -> None:
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _answer(self, body: Any) -> None:
+        script = self.script
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        script.requests.append(Request(self.command, self.path, headers, body))
+        if self.path == "/v1/models" and script.models is not None:
+            send(self, 200, json.dumps({"object": "list", "data": script.models}).encode())
+        elif self.path == "/v1/chat/completions":
+            text = script.text(body) if callable(script.text) else script.text
+            (script.chat.pop(0) if script.chat else ok(text))(self)
+        elif self.path in script.routes:
+            send(self, 200, json.dumps(script.routes[self.path]).encode())
+        else:
+            fails(404, "Not Found")(self)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: closed connections are part of the script."""
+
+
+@contextlib.contextmanager
+def scripted_server() -> Iterator[ScriptedServer]:
+    """Run a server on a free port of the loopback."""
+    script = ScriptedServer()
+    handler = type("Handler", (_Handler,), {"script": script})
+    server = _Server(("127.0.0.1", 0), handler)
+    script.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
