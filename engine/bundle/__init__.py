@@ -1,1 +1,48 @@
-"""The bundle room."""
+"""Bundles: from a folder or zip to a checked, frozen Bundle; validation, and the Catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.bundle.bundle import Bundle, BundleContext, BundleTool
+    from engine.bundle.catalog import BundleSummary, Catalog, summarise
+    from engine.bundle.load import load_bundle
+    from engine.bundle.locate import find_bundles
+    from engine.bundle.validate import Validation, validate, validation
+
+__all__ = [
+    "Bundle",
+    "BundleContext",
+    "BundleSummary",
+    "BundleTool",
+    "Catalog",
+    "Validation",
+    "find_bundles",
+    "load_bundle",
+    "summarise",
+    "validate",
+    "validation",
+]
+
+# Loaded on first use: validating an unchanged bundle needs none of the template, script or grammar rooms.
+_HOMES = {
+    "bundle": ("Bundle", "BundleContext", "BundleTool"),
+    "catalog": ("BundleSummary", "Catalog", "summarise"),
+    "load": ("load_bundle",),
+    "locate": ("find_bundles",),
+    "validate": ("Validation", "validate", "validation"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            # The package's attribute `validate` becomes the function, not the module of that name.
+            value = getattr(import_module(f"{__name__}.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

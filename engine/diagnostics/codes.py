@@ -74,6 +74,7 @@ _ROWS = (
     ("T010", "suspicious-construct", "warning", "A script uses a construct that behaves differently in the sandbox."),
     ("T011", "bad-annotation", "error", "An annotation cannot become a JSON Schema."),
     ("T012", "bad-tool-name", "error", "A tool's name cannot be used in a call."),
+    ("T013", "tool-not-available", "error", "A tool is of a kind that this engine does not run."),
     ("G001", "unknown-strategy", "error", "The grammar strategy or its version does not exist."),
     ("G002", "grammar-file", "error", "strategy custom and a grammar file belong together."),
     ("G003", "invalid-grammar", "error", "A grammar does not compile."),

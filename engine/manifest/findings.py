@@ -154,6 +154,9 @@ def _missing_key(document: Document, error: SchemaError, path: JsonPath) -> Iter
 
 
 def _wrong_type(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:
+    if path == ("format",):
+        yield _unknown_format(document, error)
+        return
     wanted = _TYPES.get(str(error.validator_value), str(error.validator_value))
     yield _finding(document, "S002", _type_message(path, wanted, error.instance), path, _type_help(error, wanted))
 
@@ -191,13 +194,18 @@ def _description(error: SchemaError) -> str | None:
 def _not_a_choice(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:
     choices = [error.validator_value] if error.validator == "const" else list(error.validator_value)
     if path == ("format",):
-        message = f"format {_short(error.instance)} is not one that this engine reads: it reads format {choices[0]}"
-        yield _finding(document, "S007", message, path, f"write 'format: {choices[0]}'")
+        yield _unknown_format(document, error)
         return
     hint = did_you_mean(error.instance, choices) if isinstance(error.instance, str) else None
     listed = ", ".join(map(str, choices))
     message = f"{dotted(path)} is {_short(error.instance)}, not one of {listed}" + (f": {hint}" if hint else "")
     yield _finding(document, "S004", message, path, _description(error))
+
+
+def _unknown_format(document: Document, error: SchemaError) -> SchemaFinding:
+    known = error.schema["const"]
+    message = f"format {_short(error.instance)} is not one that this engine reads: it reads format {known}"
+    return _finding(document, "S007", message, ("format",), f"write 'format: {known}'")
 
 
 def _conflict(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:

@@ -11,6 +11,7 @@ from engine.bundle.source import MANIFESTS
 from engine.diagnostics import Diagnostic, Span, did_you_mean
 from engine.manifest import JsonPath, read_yaml
 
+_PEFT = "adapter_config.json"
 _FILE, _EITHER, _GLOB = "file", "file or folder", "glob"
 
 
@@ -85,6 +86,9 @@ def _check(draft: Draft, path: JsonPath, value: str, kind: str) -> Iterator[Diag
             yield from _readable(draft, name)
     elif name in source.folders and kind == _FILE:
         yield Diagnostic("L005", f"'{value}' is a folder, and a file is needed", span, "name a file in it")
+    elif name in source.folders and f"{name}/{_PEFT}" not in source.files:
+        message = f"the adapter folder '{value}' has no {_PEFT}"
+        yield Diagnostic("L003", message, span, "name the folder that PEFT wrote")
     elif name not in source.folders:
         hint = did_you_mean(name, source.files)
         message = f"the file '{value}' does not exist in the bundle" + (f": {hint}" if hint else "")

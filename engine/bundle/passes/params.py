@@ -75,13 +75,17 @@ def check_query(text: str, language: str, file: str) -> list[Diagnostic]:
     import tree_sitter
 
     try:
-        tree_sitter.Query(LANGUAGES[language].load(), text)
+        query = tree_sitter.Query(LANGUAGES[language].load(), text)
     except (tree_sitter.QueryError, ValueError) as error:
         row, column = _place(str(error))
         message = f"the query does not compile for {language}: {error}"
         return [
             Diagnostic("R008", message, Span(file, row + 1, column + 1), "tree-sitter's documentation has the syntax")
         ]
+    names = [query.capture_name(index) for index in range(query.capture_count)]
+    if not any(name == "node" or name.endswith(".def") for name in names):
+        message = "the query marks nothing as a node: it captures neither @node nor @TYPE.def"
+        return [Diagnostic("R008", message, Span(file), "mark what it is to find with @node")]
     return []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from engine.bundle.draft import Draft
 from engine.bundle.names import tool_names
 from engine.diagnostics import Diagnostic, Span, did_you_mean
-from engine.manifest import LANGUAGES, node_types
+from engine.manifest import LANGUAGES, JsonPath, node_types
 from engine.manifest.bundle_model import ScriptTool
 
 
@@ -37,7 +37,9 @@ def _adapters(draft: Draft) -> list[Diagnostic]:
     if not draft.sound("adapters"):
         return []
     known = {*draft.manifest.adapters, *(str(path[1]) for path in _broken(draft, "adapters"))}
-    used = [(("model", "adapter"), draft.manifest.model.adapter if draft.sound("model") else None)]
+    used: list[tuple[JsonPath, str | None]] = [
+        (("model", "adapter"), draft.manifest.model.adapter if draft.sound("model") else None)
+    ]
     used += [(("routing", index, "adapter"), route.adapter) for index, route in draft.each("routing")]
     return [
         unknown("R001", "adapter", name, sorted(known), draft.value(*path))
