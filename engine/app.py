@@ -167,16 +167,17 @@ class App:
 
     def _one_model(self, bundles: Sequence[Bundle]) -> str | None:
         """Return the one model that the operations or the bundles name; the embedded backend serves no second."""
-        named = {
-            self._operation(b).model or b.manifest.model.id if self._operation(b) else b.manifest.model.id
-            for b in bundles
-        }
+        named = {self._model(bundle) for bundle in bundles}
         named.discard(None)
         if len(named) > 1:
             raise ConfigError(
                 f"these bundles name different models ({', '.join(sorted(map(str, named)))}): choose one with --model"
             )
         return next(iter(named), None)
+
+    def _model(self, bundle: Bundle) -> str | None:
+        operation = self._operation(bundle)
+        return (operation.model if operation else None) or bundle.manifest.model.id
 
     def _operation(self, bundle: Bundle) -> Operation | None:
         return next((op for op in self.config.operations.values() if op.enabled and op.bundle == bundle.name), None)
@@ -224,7 +225,7 @@ class App:
             bundle,
             bundle.get_plugin(request.plugin or (operation.plugin if operation else None) or family),
             bundle.resolve_params({**(operation.params if operation else {}), **request.params}),
-            model=None if embedded else request.model or (operation.model if operation else None) or spec.id,
+            model=None if embedded else request.model or self._model(bundle),
             adapter=None if adapter == "none" else adapter,
             seed=request.seed,
         )

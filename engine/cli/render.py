@@ -54,8 +54,9 @@ def command(bundle: str, target: str, params: tuple[str, ...], as_json: bool, **
 async def _render(app: App, request: RunRequest) -> Rendered:
     async with app.session(request) as session:
         if not session.plan.tasks:
-            names = sorted({node.qualified_name for node in session.plan.discovery.nodes})
-            raise ConfigError(f"the bundle takes no such node; the file has: {', '.join(names[:20]) or 'no nodes'}")
+            found = (node.qualified_name for part in session.plan.discoveries for node in part.nodes)
+            names = ", ".join(dict.fromkeys(found)) or "no nodes of the bundle's languages and types"
+            raise ConfigError(f"the bundle takes no such node; the file has: {names[:400]}")
         return await session.render(session.plan.tasks[0])
 
 

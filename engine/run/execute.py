@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.errors import EngineError
-from engine.events import Bus, ChangeOffered, ErrorOccurred, Observer, RunFinished, TaskFinished, TaskStarted
+from engine.events import Bus, ChangeOffered, RunFinished, TaskFinished, TaskStarted
 from engine.messages import Usage
 from engine.run.plan import Task
-from engine.run.stamp import Stamped
-from engine.run.task import Services, TaskResult, run_task
+from engine.run.stage import Services
+from engine.run.task import TaskResult, run_task
 from engine.workspace import Change, Decision
 
 Offer = Callable[[TaskResult], Awaitable[None]]
@@ -85,9 +86,8 @@ class Executor:
             await self._run_one(task)
 
     async def _run_one(self, task: Task) -> None:
-        observer: Observer = Stamped(self._bus, self._run_id, task.task_id)
         await self._bus.emit(TaskStarted(run_id=self._run_id, task_id=task.task_id, **_identity(task)))
-        result = await run_task(task, self._services, observer)
+        result = await run_task(task, self._services, self._bus, self._run_id)
         try:
             await self._offer(result)
         except EngineError as exc:
@@ -96,9 +96,7 @@ class Executor:
         await self._report(result)
 
     async def _report(self, result: TaskResult) -> None:
-        ids = {"run_id": self._run_id, "task_id": result.task.task_id}
-        if result.reason == "error" and result.error:
-            await self._bus.emit(ErrorOccurred(**ids, error_type="task", message=result.error))
+        ids: dict[str, Any] = {"run_id": self._run_id, "task_id": result.task.task_id}
         for change in result.changes:
             offered = ChangeOffered(
                 **ids, file=change.path, kind=change.kind, added=change.added, removed=change.removed
@@ -121,7 +119,7 @@ class Executor:
         )
 
 
-def _identity(task: Task) -> dict[str, object]:
+def _identity(task: Task) -> dict[str, Any]:
     node = task.node
     return {
         "bundle": task.bundle.name,

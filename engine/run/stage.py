@@ -47,7 +47,7 @@ class Stage(contextlib.AbstractAsyncContextManager["Stage"]):
     async def prompt(self, each: Literal["run", "turn"] = "run") -> list[Message]:
         """Run the context providers (`turn`: only those renewed before each turn) and render the first messages."""
         bundle = self.task.bundle
-        fresh = await bundle.run_context(self.services.scripts, self.externals, each=each)
+        fresh = await bundle.run_context(self.services.scripts, self.externals, each=each, inputs=self.variables)
         self.variables["context"] = {**self.variables["context"], **fresh}
         return bundle.render_prompt(self.variables)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.errors import EngineError
+from engine.events import Bus
 from engine.kernel import Kernel, KernelConfig, KernelResult
 from engine.messages import Usage
 from engine.run.checks import failed_checks
@@ -49,25 +50,32 @@ class TaskResult:
     adapter: str | None = None
 
 
-async def run_task(task: Task, services: Services, observer: object | None) -> TaskResult:
-    """Run one task; every failure becomes its result, only cancellation passes through."""
+async def run_task(task: Task, services: Services, bus: Bus, run_id: str) -> TaskResult:
+    """Run one task; every failure becomes its result, only cancellation passes through.
+
+    Args:
+        task: The task.
+        services: What the tasks of the run share.
+        bus: Gets the kernel's events.
+        run_id: Stamped on the events.
+    """
     started = time.monotonic()
     try:
         async with Stage(task, services) as stage:
-            result = await _run(stage, observer)
+            result = await _run(stage, bus, run_id)
     except (EngineError, OSError) as exc:
         result = TaskResult(task, "failed", "error", error=str(exc))
     return replace(result, seconds=round(time.monotonic() - started, 3))
 
 
-async def _run(stage: Stage, observer: object | None) -> TaskResult:
+async def _run(stage: Stage, bus: Bus, run_id: str) -> TaskResult:
     bundle = stage.task.bundle
     prompt = await stage.prompt()
     kernel = Kernel(
-        kernel_config(stage.task),
+        kernel_config(stage.task, run_id),
         plugin=stage.task.assignment.plugin,
         tools=stage.tools(),
-        observer=observer,
+        observer=bus,
         backend=stage.services.backend,
         environment=stage.environment(),
     )
@@ -82,7 +90,7 @@ async def _run(stage: Stage, observer: object | None) -> TaskResult:
     return await _result(stage, outcome, turns.adapter)
 
 
-def kernel_config(task: Task) -> KernelConfig:
+def kernel_config(task: Task, run_id: str) -> KernelConfig:
     """Return the kernel's settings for a task."""
     manifest, assignment = task.bundle.manifest, task.assignment
     sampling = manifest.model.sampling
@@ -93,13 +101,16 @@ def kernel_config(task: Task) -> KernelConfig:
         sampling=sampling,
         history=manifest.loop.history,
         on_no_call=manifest.loop.on_no_call,
-        grammar=task.bundle.constraint_options(),
+        options=task.bundle.constraint_options(),
         limits=manifest.limits,
+        run_id=run_id,
+        task_id=task.task_id,
     )
 
 
 async def _result(stage: Stage, outcome: KernelResult, adapter: str | None) -> TaskResult:
-    reason, error = outcome.termination_reason, outcome.error
+    reason: str = outcome.termination_reason
+    error = outcome.error
     kind = "finished" if reason in FINISHED else "stopped" if reason in STOPPED else "failed"
     changes = tuple(await asyncio.to_thread(stage.workspace.changes)) if kind == "finished" else ()
     problems = await failed_checks(stage.task.bundle.manifest.checks, changes, stage.commands)
@@ -123,17 +134,16 @@ class TurnContext:
     """The kernel's context provider: chooses the adapter of each turn and renews `each: turn` context."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, self._turn, self._last_tools = stage, 0, ()
+        self._stage = stage
         self.adapter: str | None = None
 
-    async def __call__(self) -> Mapping[str, Any]:
+    async def __call__(self, turn: int, last_tools: Sequence[str]) -> Mapping[str, Any]:
         """Return the turn's adapter and, where context is renewed each turn, the first messages anew."""
         stage = self._stage
-        self._turn += 1
-        stage.variables["turn"] = self._turn
-        adapter = stage.router.choose(stage.variables, self._last_tools)
+        stage.variables["turn"] = turn
+        adapter = stage.router.choose(stage.variables, last_tools)
         self.adapter = adapter.name if adapter else None
         update: dict[str, Any] = {"adapter": adapter}
-        if self._turn > 1 and stage.task.bundle.has_turn_context:
+        if turn > 1 and stage.task.bundle.has_turn_context:
             update["prompt"] = await stage.prompt("turn")
         return update
