@@ -1,0 +1,82 @@
+"""One model call without a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from engine.backends.base import Backend, CompletionRequest
+from engine.kernel.config import RuntimeConfig
+from engine.kernel.loop import open_backend
+from engine.kernel.prompt import PromptBuilder
+from engine.kernel.reading import read_reply
+from engine.messages import Message, Reply, ToolSchema
+from engine.models.base import ModelPlugin
+
+
+class RuntimeClient:
+    """Asks a model once; tools are offered, and what it calls is returned, not run.
+
+    It is an async context manager; leaving it closes the backend, if the client made it itself.
+
+    Args:
+        config: Server, model and sampling.
+        plugin: The model family.
+        backend: Where completions come from; None is the server at `config.base_url`.
+    """
+
+    def __init__(self, config: RuntimeConfig, plugin: ModelPlugin, backend: Backend | None = None) -> None:
+        self.config, self.plugin = config, plugin
+        self._prompts = PromptBuilder(plugin, config.options)
+        self._backend, self._own_backend = backend, backend is None
+
+    async def run(
+        self,
+        prompt: str,
+        tools: Iterable[ToolSchema | Mapping[str, Any]] = (),
+        system: str | None = None,
+        model: str | None = None,
+    ) -> Reply:
+        """Ask the model.
+
+        Args:
+            prompt: The user's message.
+            tools: What the model may call.
+            system: The system prompt.
+            model: The model that answers, instead of the configured one.
+
+        Returns:
+            The text, the calls, those that could not be read (as is a reply that was cut off), and the token counts.
+
+        Raises:
+            BackendError: The server failed or refused.
+            ConfigError: The tools cannot be constrained as configured.
+        """
+        schemas = tuple(ToolSchema.from_any(tool) for tool in tools)
+        messages = [Message("user", prompt)]
+        if system is not None:
+            messages.insert(0, Message("system", system))
+        if self._backend is None:
+            self._backend = open_backend(self.config)
+        completion = await self._backend.complete(
+            CompletionRequest(
+                self._prompts.wire(messages, schemas),
+                model or self.config.model,
+                self._prompts.constraint(schemas),
+                self.config.sampling,
+                self.config.adapter,
+            )
+        )
+        return read_reply(completion, self.plugin, schemas)
+
+    async def aclose(self) -> None:
+        """Close the backend, if the client made it itself."""
+        if self._own_backend and self._backend is not None:
+            await self._backend.aclose()
+            self._backend = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

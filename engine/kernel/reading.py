@@ -1,0 +1,45 @@
+"""From a completion to a reply: what can be used of it, and what the model is told about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from engine.backends.base import Completion
+from engine.kernel.results import Problem
+from engine.messages import MalformedCall, Message, Reply, ToolSchema
+from engine.models.base import ModelPlugin
+
+
+def read_reply(completion: Completion, plugin: ModelPlugin, tools: Sequence[ToolSchema]) -> Reply:
+    """Parse a completion; one that was cut off is never read as a call, whatever it looks like."""
+    if completion.finish_reason == "length":
+        tokens = completion.usage.completion_tokens
+        cut = MalformedCall(completion.text, f"the reply was cut off after {tokens} tokens")
+        return Reply(completion.text, malformed=(cut,), usage=completion.usage)
+    parsed = plugin.parse_response(completion.text, tools, completion.tool_calls)
+    return replace(parsed, usage=completion.usage)
+
+
+def problem_of(reply: Reply, finish_reason: str) -> Problem | None:
+    """Return what keeps the reply from being a usable turn."""
+    if finish_reason == "length":
+        return "truncated"
+    return "malformed_call" if reply.malformed and not reply.tool_calls else None
+
+
+def complaint_about(reply: Reply, finish_reason: str) -> str | None:
+    """Return what the model is told, so that its next prompt differs from the one that failed."""
+    if finish_reason == "length":
+        return f"Error: {reply.malformed[0].problem}, so nothing of it was used. Answer again, complete and shorter."
+    if reply.malformed:
+        problems = "; ".join(call.problem for call in reply.malformed)
+        return f"Error: a tool call could not be read and was not run: {problems}. Write the call again, correctly."
+    return None
+
+
+def as_message(reply: Reply, finish_reason: str) -> Message:
+    """Return the reply as a message of the history, its unreadable parts as the model wrote them."""
+    parts = [] if finish_reason == "length" else [call.text for call in reply.malformed]
+    content = "\n".join(part for part in (reply.text, *parts) if part) if parts else reply.text
+    return Message("assistant", content, tool_calls=reply.tool_calls)

@@ -1,0 +1,158 @@
+"""One turn: a request, its reply, and the tools that it calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.backends.base import Backend, Completion, CompletionRequest
+from engine.events import Bus, ErrorOccurred, ModelRequested, ModelResponded, ToolCalled, ToolReturned, TurnCompleted
+from engine.kernel.config import KernelConfig
+from engine.kernel.limits import Budget
+from engine.kernel.prompt import PromptBuilder
+from engine.kernel.reading import as_message, complaint_about, problem_of, read_reply
+from engine.kernel.results import StepResult
+from engine.messages import Message, ToolCall, ToolResult, ToolSchema
+from engine.models.base import Adapter, ModelPlugin
+from engine.tools.base import ToolEnvironment
+from engine.tools.dispatcher import ToolDispatcher
+
+_KERNEL_KEYS = ("model_override", "adapter", "prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all turns of a kernel share."""
+
+    config: KernelConfig
+    plugin: ModelPlugin
+    prompts: PromptBuilder
+    bus: Bus
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn, ready to be taken.
+
+    Attributes:
+        parts: What all turns share.
+        number: 1 for the first.
+        tools: What the model is offered.
+        dispatcher: Runs just these tools.
+        environment: What the tools get.
+        model: The model that is asked; None is the backend's default.
+        adapter: The adapter that is asked for.
+        budget: What is left.
+    """
+
+    parts: Parts
+    number: int
+    tools: Sequence[ToolSchema]
+    dispatcher: ToolDispatcher
+    environment: ToolEnvironment
+    model: str | None
+    adapter: Adapter | None
+    budget: Budget
+
+    async def take(self, messages: Sequence[Message]) -> StepResult:
+        """Ask the model, run its calls, and tell the observers."""
+        completion = await self._ask(messages)
+        reply = read_reply(completion, self.parts.plugin, self.tools)
+        problem = problem_of(reply, completion.finish_reason)
+        complaint = complaint_about(reply, completion.finish_reason)
+        if complaint is not None:
+            await self._emit(ErrorOccurred, error_type=problem or "malformed_call", message=complaint)
+        results = await self._run(reply.tool_calls)
+        errors = sum(result.is_error for result in results) + (complaint is not None)
+        await self._emit(TurnCompleted, tool_calls_count=len(results), errors_count=errors)
+        return StepResult(
+            as_message(reply, completion.finish_reason),
+            reply,
+            results,
+            completion.usage,
+            completion.finish_reason,
+            problem,
+            complaint,
+            completion.model,
+            completion.adapter,
+        )
+
+    async def _ask(self, messages: Sequence[Message]) -> Completion:
+        parts, adapter = self.parts, self.adapter
+        wire = parts.prompts.wire(messages, self.tools)
+        constraint = parts.prompts.constraint(self.tools)
+        sampling = await self.budget.reserve(parts.config.sampling, wire, parts.backend)
+        await self._emit(
+            ModelRequested,
+            model=self.model,
+            adapter=adapter.name if adapter else None,
+            constraint=f"{constraint.strategy} {constraint.kind}",
+            messages=tuple(wire),
+        )
+        began = time.perf_counter()
+        completion = await parts.backend.complete(CompletionRequest(wire, self.model, constraint, sampling, adapter))
+        self.budget.spend(completion.usage)
+        await self._emit(
+            ModelResponded,
+            model=completion.model,
+            adapter=completion.adapter,
+            text=completion.text,
+            tool_calls_count=len(completion.tool_calls),
+            finish_reason=completion.finish_reason,
+            usage=completion.usage,
+            duration_ms=round((time.perf_counter() - began) * 1000, 3),
+        )
+        return completion
+
+    async def _run(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
+        """Run the calls side by side; the results come in call order, those beyond the limit as errors."""
+        allowed = self.budget.take_calls(len(calls))
+        if allowed <= 1:
+            done = [await self._run_one(call) for call in calls[:allowed]]
+        else:
+            slots = asyncio.Semaphore(self.parts.config.max_concurrent_tools)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._wait_and_run(call, slots)) for call in calls[:allowed]]
+            done = [task.result() for task in tasks]
+        return (*done, *(_refused(call, self.budget) for call in calls[allowed:]))
+
+    async def _wait_and_run(self, call: ToolCall, slots: asyncio.Semaphore) -> ToolResult:
+        async with slots:
+            return await self._run_one(call)
+
+    async def _run_one(self, call: ToolCall) -> ToolResult:
+        await self._emit(ToolCalled, call_id=call.id, tool=call.name, arguments=call.arguments)
+        began = time.perf_counter()
+        result = await self.dispatcher.dispatch(call, self.environment)
+        await self._emit(
+            ToolReturned,
+            call_id=call.id,
+            tool=call.name,
+            content=result.content,
+            is_error=result.is_error,
+            summary=result.summary,
+            outcome=result.outcome,
+            duration_ms=round((time.perf_counter() - began) * 1000, 3),
+        )
+        return result
+
+    async def _emit(self, kind: Any, **facts: Any) -> None:
+        config = self.parts.config
+        await self.parts.bus.emit(kind(run_id=config.run_id, task_id=config.task_id, turn=self.number, **facts))
+
+
+def with_context(environment: ToolEnvironment, context: Mapping[str, Any]) -> ToolEnvironment:
+    """Return the environment with the context's values, but for those that the kernel reads, among the bound inputs."""
+    extra = {name: value for name, value in context.items() if name not in _KERNEL_KEYS}
+    return replace(environment, inputs={**environment.inputs, **extra}) if extra else environment
+
+
+def _refused(call: ToolCall, budget: Budget) -> ToolResult:
+    limit = budget.limits.tool_calls if budget.limits else 0
+    return ToolResult(
+        call.id, call.name, f"not run: the limit of {limit} tool calls is used up", is_error=True, outcome="error"
+    )
