@@ -120,7 +120,8 @@ def _parse(cursor: _Cursor) -> GgufHeader:
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0:
         raise GgufError("has an impossible alignment")
-    return GgufHeader(metadata, shapes, -(-cursor.at // alignment) * alignment + end)
+    start = -(-cursor.at // alignment) * alignment
+    return GgufHeader(metadata, shapes, start + end if end else cursor.at)
 
 
 def _read_pair(cursor: _Cursor, metadata: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,10 @@ _PAUSE = 0.5
 
 class DownloadError(ConfigError):
     """A download failed; what has arrived stays for the next try unless it is wrong."""
+
+
+class AccessError(DownloadError):
+    """The server wants credentials, or its certificate is not trusted: pip's settings may hold what is missing."""
 
 
 def download(url: str, target: Path, sha256: str, progress: Progress | None = None) -> None:
@@ -64,11 +69,12 @@ def _fetch(url: str, target: Path, progress: Progress | None) -> None:
             problem = "the connection broke off"
         except urllib.error.HTTPError as error:
             with error:
-                if error.code < 500 and error.code not in (408, 429):
-                    raise DownloadError(f"{_shown(url)} answered {error.code} {error.reason}") from error
+                _raise_if_final(error, url)
             problem = f"the server answered {error.code}"
         except (OSError, http.client.HTTPException) as error:
             _raise_if_local(error, target)
+            if isinstance(getattr(error, "reason", None), ssl.SSLError):
+                raise AccessError(f"{_shown(url)} cannot be downloaded: {error}") from error
             problem = str(getattr(error, "reason", None) or error) or type(error).__name__
         grew = target.exists() and target.stat().st_size > before
         failures = 1 if grew else failures + 1
@@ -77,6 +83,15 @@ def _fetch(url: str, target: Path, progress: Progress | None) -> None:
                 f"{_shown(url)} cannot be downloaded: {problem}. Try again: it goes on where it stopped"
             )
         time.sleep(_PAUSE * 2 ** (failures - 1))
+
+
+def _raise_if_final(error: urllib.error.HTTPError, url: str) -> None:
+    """Raise unless the answer may be another one soon."""
+    message = f"{_shown(url)} answered {error.code} {error.reason}"
+    if error.code in (401, 403, 407):
+        raise AccessError(message) from error
+    if error.code < 500 and error.code not in (408, 429):
+        raise DownloadError(message) from error
 
 
 def _raise_if_local(error: Exception, target: Path) -> None:

