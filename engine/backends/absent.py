@@ -22,7 +22,7 @@ class AbsentBackend(EmbeddedBackend):
         spec = find_spec(name)
         super().__init__(Weights(weights_path(spec), spec.name, spec.plugin, (spec.hub_id,)))
 
-    async def complete(self, request: CompletionRequest) -> Completion:
+    async def complete(self, request: CompletionRequest) -> Completion:  # noqa: ARG002 - the Protocol's signature
         """Refuse.
 
         Raises:
@@ -32,6 +32,6 @@ class AbsentBackend(EmbeddedBackend):
             f"the model {self.weights.name!r} is not on this machine: engine models pull {self.weights.name}"
         )
 
-    async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+    async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:  # noqa: ARG002 - the Protocol's signature
         """Return None: there is no tokenizer."""
         return None
