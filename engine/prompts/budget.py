@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Undefined
 
 MAX_TEXT = 4 * 1024 * 1024
+MAX_ITEMS = 500_000
 MAX_DEPTH = 64
 MAX_BITS = 65536
 STEP = 50
@@ -88,16 +89,18 @@ def weigh(value: Any) -> int:
         BudgetError: It is too heavy or nested too deeply.
         TypeError: It is, or contains, something that is not plain data.
     """
-    weight = 0
+    weight = items = 0
     stack = [(value, 0)]
     while stack:
         item, depth = stack.pop()
+        items += 1
         weight += 1
         if isinstance(item, str):
             weight += len(item)
         elif isinstance(item, (list, tuple, dict)):
             weight += len(item)
-            check_length(weight + len(stack))
+            if items + len(stack) + len(item) > MAX_ITEMS:
+                raise BudgetError(f"a value has more than {MAX_ITEMS} items")
             if depth >= MAX_DEPTH:
                 raise BudgetError(f"a value is nested more than {MAX_DEPTH} levels deep")
             stack.extend((child, depth + 1) for child in _children(item))
@@ -121,7 +124,8 @@ def _leaf(value: Any) -> int:
     if isinstance(value, range):
         return len(value)
     if isinstance(value, Undefined):
-        str(value)  # StrictUndefined raises with the name
+        str(value)  # raises with the name, unless it is the missing `else` of an inline `if`
+        return 1
     raise TypeError(f"{kind_of(value)} cannot be printed or put into a list; lazy filter results need `|list`")
 
 

@@ -6,6 +6,7 @@ import re
 
 _TAGS = re.compile(r"\{%-?\s*raw\s*-?%\}.*?\{%-?\s*endraw\s*-?%\}|\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_ALONE = r"(?<![\w.|])"
 _NOT_NEWLINE = re.compile(r"[^\n]")
 
 
@@ -38,33 +39,25 @@ def _blank_texts(text: str) -> str:
 
 
 class Columns:
-    """The columns of names in one template; the n-th question for a name on a line finds its n-th place there."""
+    """The columns of names in one template."""
 
     def __init__(self, source: str, *, whole: bool = False) -> None:
         self._source = source
         self._whole = whole
         self._lines: list[str] | None = None
-        self._asked: dict[tuple[int, str], int] = {}
 
-    def restart(self) -> None:
-        """Forget which places were asked for, for another walk over the same template."""
-        self._asked.clear()
-
-    def find(self, line: int, name: str, *, before: str = "", nth: int | None = None) -> int:
+    def find(self, line: int, name: str, before: str, nth: int) -> int:
         """Return the 1-based column of a name on a line, 1 when it is not there.
 
         Args:
             line: 1-based.
             name: The identifier.
-            before: What must stand in front of it, a regular expression; by default nothing that makes it an attribute.
-            nth: Which of its places on the line, from 0; by default the first that was not asked for yet.
+            before: What must stand in front of it, a regular expression; empty for nothing that makes it an attribute.
+            nth: Which of its places on the line, from 0.
         """
         if self._lines is None:
             self._lines = mask(self._source, whole=self._whole)
         text = self._lines[line - 1] if line <= len(self._lines) else ""
-        front = before or r"(?<![\w.|])"
-        found = [match.start("name") for match in re.finditer(rf"{front}(?P<name>{re.escape(name)})(?!\w)", text)]
-        if nth is None:
-            nth = self._asked.get((line, before + name), 0)
-            self._asked[(line, before + name)] = nth + 1
+        pattern = rf"{before or _ALONE}(?P<name>{re.escape(name)})(?!\w)"
+        found = [match.start("name") for match in re.finditer(pattern, text)]
         return found[min(nth, len(found) - 1)] + 1 if found else 1

@@ -144,7 +144,9 @@ def _center(value: str, width: int = 80) -> str:
 
 
 def _indent(s: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    margin = text_of(width) if isinstance(width, str) else " " * min(max(width, 0), 1000)
+    if isinstance(width, int) and width > 1000:
+        raise BudgetError("indent takes a width up to 1000")
+    margin = text_of(width) if isinstance(width, str) else " " * width
     text = text_of(s)
     check_length(len(text) + (text.count("\n") + 1) * len(margin))
     lines = text.splitlines()

@@ -63,13 +63,12 @@ class Scanner:
             self.found.add(tree)
             return
         columns = self._columns.setdefault(name, Columns(self._templates.sources[name]))
-        columns.restart()
         walk = Walk(tree.environment, self._templates.file(name), columns, self.found.add)
         walk.reach = partial(self._reach, chain)
         walk.template(tree, names)
 
     def _reach(self, chain: tuple[str, ...], walk: Walk, node: Any, names: Names) -> None:
-        place = (node.lineno, _KEYWORDS[type(node)], "")
+        place = (node, _KEYWORDS[type(node)], "")
         for name in _constant_names(node.template):
             if name is None:
                 walk.report("P004", place, "the name of an included template must be a literal text")
@@ -102,15 +101,15 @@ class Walk:
         self._top: Names = {}
         self._tree: nodes.Node = nodes.Template([])
 
-    def report(self, code: str, place: tuple[int, str, str], message: str, hint: str | None = None) -> None:
-        """Add a finding at a place: the line, the name there, and the regular expression of what stands before it."""
-        line, name, before = place
-        self._add_at(
-            code, line, self._columns.find(line, name, before=before), name, f"{message}; {hint}" if hint else message
-        )
-
-    def _add_at(self, code: str, line: int, column: int, name: str, message: str) -> None:
-        self._add(Diagnostic(code, message, Span(self._file, line, column, line, column + len(name))))
+    def report(self, code: str, at: tuple[Any, str, str], message: str, hint: str | None = None) -> None:
+        """Add a finding at a name: the node, the name, and the regular expression of what stands before it."""
+        node, name, before = at
+        line = node.lineno
+        same = (item for item in self._tree.find_all(type(node)) if item.lineno == line and _key(item) == _key(node))
+        nth = next((number for number, item in enumerate(same) if item is node), 0)
+        column = self._columns.find(line, name, before, nth)
+        text = f"{message}; {hint}" if hint else message
+        self._add(Diagnostic(code, text, Span(self._file, line, column, line, column + len(name))))
 
     def template(self, tree: nodes.Template, names: Names) -> None:
         """Walk a whole template."""
@@ -149,12 +148,7 @@ class Walk:
     def _name(self, node: Any, names: Names) -> None:
         if node.ctx == "load" and node.name not in names:
             hint = did_you_mean(node.name, names)
-            message = f"'{node.name}' is not defined" + (f"; {hint}" if hint else "")
-            same = [
-                item for item in self._tree.find_all(nodes.Name) if (item.lineno, item.name) == (node.lineno, node.name)
-            ]
-            nth = next((at for at, item in enumerate(same) if item is node), 0)
-            self._add_at("P002", node.lineno, self._columns.find(node.lineno, node.name, nth=nth), node.name, message)
+            self.report("P002", (node, node.name, ""), f"'{node.name}' is not defined", hint)
 
     def _attribute(self, node: Any, names: Names) -> None:
         owner = node.node.name if isinstance(node.node, nodes.Name) else None
@@ -165,30 +159,30 @@ class Walk:
         if name in _MAPPING_METHODS and isinstance(node, nodes.Getattr):
             return
         message = f"'{owner}' has no attribute '{name}'"
-        place = (node.lineno, str(owner), "")
+        place = (node.node, str(owner), "")
         if isinstance(node, nodes.Getattr):
-            place = (node.lineno, name, rf"(?<![\w.]){owner}\s*\.\s*")
+            place = (node, name, rf"(?<![\w.]){owner}\s*\.\s*")
         self.report("P003", place, message, did_you_mean(name, sorted(attributes)))
 
     def _filter_or_test(self, node: Any, names: Names) -> Names:
         is_filter = isinstance(node, nodes.Filter)
-        self._known(node.name, node.lineno, is_filter)
+        self._known(node.name, node, is_filter)
         args = [getattr(item, "value", None) for item in node.args]
         if is_filter and node.name in _BY_FILTER_NAME and args and isinstance(args[0], str):
-            self._known(args[0], node.lineno, is_filter=True)
+            self._known(args[0], node, is_filter=True)
         at = _BY_TEST_NAME.get(node.name) if is_filter else None
         if at is not None and len(args) > at and isinstance(name := args[at], str):
-            self._known(name, node.lineno, is_filter=False)
+            self._known(name, node, is_filter=False)
         guards = {"default", "d"} if is_filter else {"defined", "undefined"}
         root = _root(node.node) if node.name in guards else None
         return {**names, root: None} if root else names
 
-    def _known(self, name: str, line: int, is_filter: bool) -> None:
+    def _known(self, name: str, node: Any, is_filter: bool) -> None:
         table = self._environment.filters if is_filter else self._environment.tests
         if name not in table:
             kind = "filter" if is_filter else "test"
-            before = r"\|\s*" if is_filter else r"\bis\s+(?:not\s+)?"
-            self.report("P005", (line, name, before), f"there is no {kind} '{name}'", did_you_mean(name, table))
+            before = r"\|\s*" if isinstance(node, nodes.Filter) else r"\bis\s+(?:not\s+)?"
+            self.report("P005", (node, node.name, before), f"there is no {kind} '{name}'", did_you_mean(name, table))
 
     def _for(self, node: nodes.For, names: dict[str, Any]) -> None:
         self.expression(node.iter, names)
@@ -222,7 +216,7 @@ class Walk:
         for child in [target] if isinstance(target, nodes.NSRef) else target.find_all(nodes.NSRef):
             if child.name not in names:
                 hint = did_you_mean(child.name, names)
-                self.report("P002", (child.lineno, child.name, ""), f"'{child.name}' is not defined", hint)
+                self.report("P002", (child, child.name, ""), f"'{child.name}' is not defined", hint)
         names.update(dict.fromkeys(_targets(target)))
 
     def _macro(self, node: Any, names: dict[str, Any]) -> None:
@@ -283,6 +277,15 @@ _STATEMENTS: dict[type[nodes.Node], Callable[[Walk, Any, dict[str, Any]], None]]
     nodes.Scope: Walk._scope,  # noqa: SLF001
     nodes.With: Walk._with,  # noqa: SLF001
 }
+
+
+def _key(node: Any) -> tuple[Any, ...]:
+    """Return what nodes of one type share that read the same in the source."""
+    return (
+        getattr(node, "name", None),
+        getattr(node, "attr", None),
+        getattr(getattr(node, "node", None), "name", None),
+    )
 
 
 def _targets(target: nodes.Node) -> list[str]:
