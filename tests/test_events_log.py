@@ -321,6 +321,21 @@ def test_a_file_damaged_while_it_is_read_is_a_clear_error(path):
         reader.events("r")
 
 
+async def test_events_that_a_damaged_file_refuses_are_told_at_the_end(path, caplog):
+    with EventLog(path) as log:
+        log.append(started())
+        log.flush()
+    log = EventLog(path)
+    raw = sqlite3.connect(path)
+    raw.execute("DROP TABLE events")
+    raw.commit()
+    raw.close()
+    await Bus(log).emit(note(1))
+    assert "an observer failed" in caplog.text
+    with pytest.raises(ConfigError, match=r"1 events were not taken: .* no such table"):
+        log.close()
+
+
 def test_a_file_of_a_newer_engine_is_refused(path):
     EventLog(path).close()
     raw = sqlite3.connect(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +59,8 @@ def _born(pid: int) -> str | None:
         return _born_linux(pid)
     if sys.platform == "win32":
         return None
+    import subprocess
+
     answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
 

@@ -127,6 +127,7 @@ class EventLog(LogReader):
         self._counts: dict[str, int] = {}
         self._summaries: dict[str, dict[str, Any]] = {}
         self._closed = False
+        self._refused: list[ConfigError] = []
         weakref.finalize(self, _finish_quietly, self._writer)
 
     async def on_event(self, event: Event) -> None:
@@ -166,6 +167,7 @@ class EventLog(LogReader):
         """
         if not self._closed:
             self._writer.finish(last=False)
+            self._tell_refused()
 
     def close(self) -> None:
         """Store every appended event and close the file.
@@ -178,11 +180,20 @@ class EventLog(LogReader):
         super().close()
         if not closed:
             self._writer.finish(last=True)
+            self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        if self._refused:
+            raise ConfigError(f"{len(self._refused)} events were not taken: {self._refused[0]}") from self._refused[0]
 
     def _add_run(self, run_id: str, now: float) -> int:
         """Make the row of a run that this process meets first; return the number of its last stored event."""
-        known = self.run(run_id)
-        rows = self._select("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,))
+        try:
+            known = self.run(run_id)
+            rows = self._select("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,))
+        except ConfigError as error:
+            self._refused.append(error)  # a Bus only logs what append raises, so flush has to tell of it
+            raise
         self._summaries[run_id] = dict(known.summary) if known else {}
         self._writer.start()
         self._writer.put((_ADD_RUN, (run_id, now, *self._process)))
