@@ -39,7 +39,7 @@ def resolve(change: Change, live: bytes | None, accepted: Sequence[Change]) -> R
     """
     is_expected = bool(accepted) and _merged(accepted) == (live,)
     if live == change.after:
-        return Resolution("done", alone=not is_expected)
+        return Resolution("done", alone=not is_expected or _merged([*accepted, change]) != (live,))
     if live == change.before:
         return Resolution("write", change.after, alone=True)
     if not is_expected:

@@ -239,13 +239,16 @@ class Workspace:
             return _State(None)
         except OSError as error:
             raise WorkspaceError(f"{name} cannot be read: {error.strerror or error}") from error
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - the flags need a descriptor
+        try:
             info = os.fstat(descriptor)
             if not stat.S_ISREG(info.st_mode):
                 raise WorkspaceError(f"{name} is not a file; name one")
             if info.st_size > MAX_FILE_BYTES:
                 raise WorkspaceError(f"{name} is larger than a task may read ({MAX_FILE_BYTES} bytes)")
-            return _State(file.read(), stat.S_IMODE(info.st_mode))
+            with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - the flags need a descriptor
+                return _State(file.read(), stat.S_IMODE(info.st_mode))
+        finally:
+            os.close(descriptor)
 
     def _check_place(self, name: str) -> None:
         """Refuse a file where a folder is, or below a file."""
@@ -272,7 +275,7 @@ class Workspace:
         names: dict[str, bool] = {}
         if (self.root / name).is_dir():
             with os.scandir(self.root / name) as items:
-                names.update((item.name, item.is_dir()) for item in items)
+                names.update((item.name, item.is_dir()) for item in items if self._stays_inside(item))
         for other, state in self._written.items():
             if other.startswith(prefix):
                 child, below, _ = other[len(prefix) :].partition("/")
@@ -283,6 +286,13 @@ class Workspace:
         for child, folder in names.items():
             if not is_private(child) and (folder or self.may_read(prefix + child)):
                 yield child
+
+    def _stays_inside(self, item: os.DirEntry[str]) -> bool:
+        """Tell whether an item can be read at all: links that leave the root or lead nowhere cannot."""
+        if not item.is_symlink():
+            return True
+        real = os.path.realpath(item.path)
+        return real.startswith(f"{self.root}/") and os.path.lexists(real) and not Path(real).is_symlink()
 
     def _files(self, glob: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """Yield the files of the view that match, each with a function that reads it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -159,10 +160,10 @@ class View:
             clone_link(source, self.folder / name, self._workspace.root)
         elif name in self._live:
             with contextlib.suppress(ConflictError):  # then nobody can say what it was, and the copy keeps what it has
-                content = self._original(name)
+                self._original(name)
                 self._remove(name)
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (self.folder / name).write_bytes(content)
+                clone_file(source, self.folder / name)
         else:
             self._remove(name)
         self._remember(name, self._entry(name))
