@@ -51,9 +51,9 @@ async def failed_checks(checks: Sequence[Check], changes: Sequence[Change], comm
 async def _command_problem(check: RunCheck, change: Change, commands: CommandRunner) -> str | None:
     if change.after is None:
         return None
-    program, *args = [part.replace("{file}", change.path) for part in check.run]
-    result = await commands.run(program, args)
+    argv = [part.replace("{file}", change.path) for part in check.run]
+    result = await commands.run_declared(argv)
     if result["exit_code"] == 0:
         return None
     output = (result["stdout"] + result["stderr"]).strip().splitlines()
-    return f"check '{' '.join([program, *args])}' exited with {result['exit_code']}: {' / '.join(output[-3:])}"
+    return f"check '{' '.join(argv)}' exited with {result['exit_code']}: {' / '.join(output[-3:])}"
