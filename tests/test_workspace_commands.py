@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -52,7 +51,7 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def views() -> set[str]:
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("engine-view-")}
+    return {path.name for path in Path(tempfile.gettempdir()).glob("engine-view-*")}
 
 
 async def test_a_command_sees_the_overlay_and_its_edits_come_back(project: Path) -> None:
@@ -62,7 +61,10 @@ async def test_a_command_sees_the_overlay_and_its_edits_come_back(project: Path)
     async with runner:
         first = await runner.run("python", ["-c", "print(open('src/b.py').read(), open('src/a.py').read())"])
         assert first == {"exit_code": 0, "stdout": "B = 2\n A = 1\n\n", "stderr": ""}
-        script = "import os; open('src/a.py','a').write('C = 3\\n'); os.remove('src/b.py'); open('src/new.py','w').write('N\\n')"
+        script = (
+            "import os; open('src/a.py','a').write('C = 3\\n'); os.remove('src/b.py');"
+            "open('src/new.py','w').write('N\\n')"
+        )
         assert (await runner.run("python", ["-c", script]))["exit_code"] == 0
         assert workspace.read_text("src/a.py") == "A = 1\nC = 3\n"
         assert not workspace.exists("src/b.py")
@@ -81,7 +83,10 @@ async def test_ignored_files_are_neither_copied_nor_taken_back(project: Path) ->
     async with runner:
         listing = await runner.run("python", ["-c", "import os; print(sorted(os.listdir('.')))"])
         assert listing["stdout"].strip() == "['.gitignore', 'notes.txt', 'src']"
-        script = "import os; os.makedirs('out'); open('out/x','w').write('1'); os.makedirs('__pycache__'); open('__pycache__/m.pyc','w')"
+        script = (
+            "import os; os.makedirs('out'); open('out/x','w').write('1');"
+            "os.makedirs('__pycache__'); open('__pycache__/m.pyc','w')"
+        )
         assert await runner.run("python", ["-c", script]) == {"exit_code": 0, "stdout": "", "stderr": ""}
         assert (await runner.run("python", ["-c", "print(open('out/x').read())"]))["stdout"] == "1\n"
     assert workspace.changes() == []
@@ -96,7 +101,10 @@ async def test_files_that_may_not_be_written_are_dropped_and_put_back(project: P
         )
         result = await runner.run("python", ["-c", script])
         assert result["dropped"] == [".gitignore", "extra", "notes.txt", "src/link"]
-        check = "import os; print(open('notes.txt').read(), os.path.exists('extra'), os.path.lexists('src/link'), os.path.isfile('.gitignore'))"
+        check = (
+            "import os; print(open('notes.txt').read(), os.path.exists('extra'), os.path.lexists('src/link'),"
+            "os.path.isfile('.gitignore'))"
+        )
         assert (await runner.run("python", ["-c", check]))["stdout"] == "notes\n False False True\n"
     assert [change.path for change in workspace.changes()] == ["src/ok.py"]
 
@@ -126,7 +134,10 @@ async def test_there_is_no_shell_and_no_environment(project: Path, monkeypatch: 
     monkeypatch.setenv("API_KEY", "secret")
     _, runner = make(project)
     async with runner:
-        script = "import os, sys; print(sorted(os.environ)); print(sys.argv[1]); print(sys.stdin.read() == '', os.environ['HOME'])"
+        script = (
+            "import os, sys; print(sorted(os.environ)); print(sys.argv[1]);"
+            "print(sys.stdin.read() == '', os.environ['HOME'])"
+        )
         result = await runner.run("python", ["-c", script, "$(touch src/pwned); *"])
     names, argument, rest = result["stdout"].splitlines()
     assert set(eval(names)) <= {"HOME", "LANG", "LC_CTYPE", "PATH", "TMPDIR"}
@@ -150,7 +161,10 @@ async def test_the_time_limit_kills_everything(project: Path, tmp_path: Path) ->
     child = (
         f"import time, os; os.setsid(); [(open({str(mark)!r}, 'a').write('x'), time.sleep(0.05)) for _ in range(400)]"
     )
-    script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); print('begun', flush=True); time.sleep(60)"
+    script = (
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]);"
+        "print('begun', flush=True); time.sleep(60)"
+    )
     async with runner:
         start = time.monotonic()
         result = await runner.run("python", ["-c", script])

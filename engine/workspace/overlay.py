@@ -245,7 +245,7 @@ class Workspace:
                 raise WorkspaceError(f"{name} is not a file; name one")
             if info.st_size > MAX_FILE_BYTES:
                 raise WorkspaceError(f"{name} is larger than a task may read ({MAX_FILE_BYTES} bytes)")
-            with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - the flags need a descriptor
+            with open(descriptor, "rb", closefd=False) as file:
                 return _State(file.read(), stat.S_IMODE(info.st_mode))
         finally:
             os.close(descriptor)

@@ -39,10 +39,12 @@ is about to be written ('-' for a deletion)."""
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database, in WAL mode and durable at each commit, with the tables of this version.
 
+    The connection may be used by one thread at a time.
+
     Raises:
         ConfigError: A newer version of the engine wrote it, or it is no database.
     """
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")

@@ -7,7 +7,9 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -63,7 +65,8 @@ class OfferedChange:
 class ChangeStore:
     """The offered changes of a project; usable by several processes and threads at once. All methods block.
 
-    Contents are stored once each. The file grows with every run until `prune` is called.
+    Contents are stored once each. The file grows with every run until `prune` is called. `close()` closes the database;
+    so does the end of the object.
 
     Args:
         project_root: The project's root; `.engine/` is made in it, with a .gitignore that hides it from git.
@@ -75,8 +78,9 @@ class ChangeStore:
         if not (self._folder / ".gitignore").exists():
             atomic_write(self._folder / ".gitignore", "*\n")
         self._path = self._folder / "changes.db"
-        with self._connected():
-            pass
+        self._db = connect(self._path)
+        self._mutex = threading.RLock()
+        self.close = weakref.finalize(self, self._db.close)
 
     def offer(self, run_id: str, task_id: str, node: str, changes: Iterable[Change]) -> None:
         """Store a task's changes as pending, all or none; they replace what the task offered before and still waits.
@@ -179,11 +183,8 @@ class ChangeStore:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        connection = connect(self._path)
-        try:
-            yield connection
-        finally:
-            connection.close()
+        with self._mutex:
+            yield self._db
 
     def _rows(self, where: str, values: Iterable[str | None]) -> builtins.list[OfferedChange]:
         with self._connected() as db:
