@@ -42,6 +42,7 @@ def test_full_shows_the_source_and_a_caret() -> None:
         "1 |\n"
         "  | ^\n"
         "  |\n"
+        "  = help: engine explain T009\n"
         "\n"
     )
 

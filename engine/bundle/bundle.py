@@ -119,7 +119,14 @@ class Bundle:
     def constraint_options(self) -> ConstraintOptions:
         """Return what the manifest's `grammar` asks for."""
         spec = self.manifest.grammar
-        return ConstraintOptions(spec.strategy, spec.mode, spec.parallel_calls, spec.text, self.custom)
+        return ConstraintOptions(
+            spec.strategy,
+            spec.mode,
+            spec.parallel_calls,
+            spec.text,
+            self.custom,
+            max_tokens=self.manifest.model.sampling.max_tokens,
+        )
 
     def resolve_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return all params, defaults filled in.

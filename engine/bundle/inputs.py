@@ -8,6 +8,6 @@ from typing import Any
 
 def node_inputs(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat node names (`node_text`, `file_path` …) that the variables hold."""
-    from engine.prompts import NODE_ALIASES
+    from engine.tools import SYSTEM_INPUTS
 
-    return {name: variables[name] for name in NODE_ALIASES if name in variables}
+    return {name: variables[name] for name in SYSTEM_INPUTS if name in variables}

@@ -78,7 +78,8 @@ class BundleSource:
             digest.update(
                 f"{kind}{len(name)}:{len(content)}:".encode() + name.encode("utf-8", "surrogateescape") + content
             )
-        for name in (*sorted(self.folders), *(f"{key}->{value}" for key, value in sorted(self.outside.items()))):
+        links = (f"{name}->{target}" for name, target in sorted(self.outside.items()))
+        for name in (*sorted(self.folders), *links, *map(repr, self.findings)):
             digest.update(f"f{len(name)}:".encode() + name.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 

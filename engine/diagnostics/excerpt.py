@@ -67,8 +67,8 @@ def _block(item: Diagnostic, lines: list[str], styles: Mapping[str, str]) -> str
             if number == span.line:
                 out.append(f"{gutter} {styles[item.severity]}{_carets(lines[number - 1], span, offset)}{off}")
         out.append(gutter)
-    if item.help:
-        out.append(f"{' ' * width} {styles['gutter']}={off} {styles['bold']}help{off}: {printable(item.help)}")
+    advice = item.help or f"engine explain {item.code}"
+    out.append(f"{' ' * width} {styles['gutter']}={off} {styles['bold']}help{off}: {printable(advice)}")
     return "\n".join(out) + "\n\n"
 
 

@@ -209,11 +209,10 @@ def _unknown_format(document: Document, error: SchemaError) -> SchemaFinding:
 
 
 def _conflict(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:
-    first, second = error.validator_value["required"]
+    spans = {key: document.positions.key((*path, key)) for key in error.validator_value["required"]}
+    first, second = sorted(spans, key=lambda key: spans[key])
     message = f"{dotted(path)}: the keys {first} and {second} exclude each other"
-    yield SchemaFinding(
-        Diagnostic("S006", message, document.positions.key((*path, second)), f"keep {first} or {second}"), path
-    )
+    yield SchemaFinding(Diagnostic("S006", message, spans[second], f"keep {first} or {second}"), path)
 
 
 _BOUNDS = {

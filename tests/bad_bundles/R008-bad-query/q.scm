@@ -1,0 +1,2 @@
+; finds functions
+(function_def name: (identifier) @name) @node
