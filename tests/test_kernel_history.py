@@ -56,10 +56,13 @@ def test_trimming_keeps_head_order_and_pairs(messages, keep):
     start = len(messages) - tail
     for call, result in pairs(messages):
         assert (call >= start) == (result >= start)
-    for message in messages:
-        if message.role == "system" or message.content == "first":
-            assert id(message) in places
-    assert id(messages[-1]) in places
+    first = [message for message in messages if message.role == "user"][:1]
+    assert all(id(message) in places for message in [*first, messages[-1]])
+    assert [message for message in kept if message.role == "system"] == [
+        one for one in messages if one.role == "system"
+    ]
+    others = [id(message) for message in kept if message.role != "system"]
+    assert len(others) == len(set(others))
 
 
 @given(conversations(), st.integers(1, 60))
@@ -84,3 +87,12 @@ def test_a_long_loop_keeps_the_newest_turns():
         messages.append(Message("tool", str(turn), tool_call_id="call_1", name="f"))
     assert trim(messages, 7) == [*messages[:2], *messages[-4:]]
     assert trim(messages, 1) == [*messages[:2], *messages[-2:]]
+
+
+def test_a_conversation_that_does_not_begin_with_the_user_loses_no_more_than_it_must():
+    messages = [Message("assistant", str(number)) for number in range(8)] + [
+        Message("user", "u"),
+        Message("assistant", "x"),
+    ]
+    assert trim(messages, 7) == messages[3:]
+    assert trim(messages, 2) == messages[8:]

@@ -15,19 +15,12 @@ def trim(messages: Sequence[Message], keep: int) -> list[Message]:
     """
     if len(messages) <= keep:
         return list(messages)
-    head = _head(messages)
-    after = head[-1] + 1 if head else 0
-    cuts = [cut for cut in _cuts(messages) if cut >= after]
-    room = keep - len(head)
-    cut = next((cut for cut in cuts if len(messages) - cut <= room), max(cuts, default=after))
-    return [*(messages[place] for place in head), *messages[cut:]]
-
-
-def _head(messages: Sequence[Message]) -> list[int]:
-    """Return the places of the leading system messages and of the first user message."""
-    count = next((place for place, message in enumerate(messages) if message.role != "system"), len(messages))
-    user = next((place for place, message in enumerate(messages) if message.role == "user"), None)
-    return [*range(count), *([] if user is None else [user])]
+    systems = next((place for place, message in enumerate(messages) if message.role != "system"), len(messages))
+    user = next((place for place, message in enumerate(messages) if message.role == "user"), len(messages))
+    cuts = [cut for cut in _cuts(messages) if cut >= systems]
+    fits = (cut for cut in cuts if systems + (user < cut) + len(messages) - cut <= keep)
+    cut = next(fits, max(cuts, default=systems))
+    return [*messages[:systems], *(messages[user : user + 1] if user < cut else ()), *messages[cut:]]
 
 
 def _cuts(messages: Sequence[Message]) -> Iterable[int]:
