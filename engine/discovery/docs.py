@@ -25,19 +25,18 @@ def python_docstring(block: Node | None) -> str | None:
     for statement in block.named_children[:64] if block.type == "module" else _head(block):
         if statement.type == "comment":
             continue
-        string = statement.named_child(0) if statement.type == "expression_statement" else None
-        if string is None or statement.named_child_count != 1:
+        if statement.type != "expression_statement" or statement.named_child_count != 1:
             return None
-        return _string_value(string)
+        return _string_value(statement.named_child(0))
     return None
 
 
 def _head(block: Node) -> list[Node]:
     """Return the first statement without listing the others; comments may stand before it."""
+    if not block.named_child_count:
+        return []
     first = block.named_child(0)
-    if first is not None and first.type == "comment":
-        return block.named_children
-    return [first] if first is not None else []
+    return block.named_children if first.type == "comment" else [first]
 
 
 def _string_value(string: Node) -> str | None:

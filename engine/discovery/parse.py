@@ -113,6 +113,9 @@ class _Builder:
         result: dict[tuple[int, int, str], CodeNode] = {}
         for shape in found.shapes:
             span = starts.get(shape.node.id, (shape.start, shape.end))
+            if span[0] != shape.start:
+                shape.first_row = self.source.count(b"\n", 0, span[0])
+            shape.start, shape.end = span
             same = by_span.get(span)
             if same is not None and shape.kind in (same.type, shape.node.type):
                 result[*span, same.type] = same
@@ -133,7 +136,12 @@ class _Builder:
     @staticmethod
     def _around(own: list[CodeNode], shape: Shape, name: str) -> str:
         """Qualify a name with the innermost own node around it."""
-        holders = [node for node in own[1:] if node.start_byte <= shape.start and shape.end <= node.end_byte]
+        size = shape.end - shape.start
+        holders = [
+            node
+            for node in own[1:]
+            if node.start_byte <= shape.start and shape.end <= node.end_byte and node.end_byte - node.start_byte > size
+        ]
         return f"{holders[-1].qualified_name}.{name}" if holders else name
 
     def _named(self, shape: Shape, stack: list[tuple[int, str, str]]) -> tuple[str, str, str]:
