@@ -19,11 +19,11 @@ from engine.tools.values import NotJsonError, to_json
 
 
 class PythonTool:
-    """A callable named `package.module:callable`.
+    """A callable: an object that the program hands over, or one that a bundle names `package.module:callable`.
 
     Args:
-        target: Which callable; imported here.
-        trusted: The value of `trust.python_tools` in engine.yaml.
+        target: The callable, or its name, which is imported here.
+        trusted: Whether a name may be imported: `trust.python_tools` of engine.yaml.
         name: What the model calls it, if not the callable's name.
         description: What the model reads, if not the docstring.
 
@@ -31,16 +31,23 @@ class PythonTool:
         ConfigError: It is not trusted, cannot be imported, or its signature has no JSON Schema.
     """
 
-    def __init__(self, target: str, *, trusted: bool, name: str | None = None, description: str | None = None) -> None:
-        if not trusted:
+    def __init__(
+        self,
+        target: str | Callable[..., Any],
+        *,
+        trusted: bool = False,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        if isinstance(target, str) and not trusted:
             raise ConfigError(
                 f"the tool {target} is Python code outside of the sandbox: "
                 "set trust.python_tools in engine.yaml to allow it"
             )
-        self._function = _load(target)
-        self._model, parameters = _signature(self._function, target)
+        self._function = _load(target) if isinstance(target, str) else target
+        self.name = name or _name_of(target)
+        self._model, parameters = _signature(self._function, self.name)
         text = description or inspect.getdoc(self._function) or ""
-        self.name = name or target.rpartition(":")[2].rpartition(".")[2]
         self._schema = ToolSchema(self.name, text, parameters)
         self._checker = ArgumentChecker(parameters)
 
@@ -67,6 +74,10 @@ class PythonTool:
             return error_result(call, f"{self.name}: the result is not JSON: {error}", _ms(began))
         except Exception as error:  # noqa: BLE001 - a tool may raise anything; the model reads it
             return error_result(call, f"{self.name}: {type(error).__name__}: {error}", _ms(began))
+
+
+def _name_of(target: str | Callable[..., Any]) -> str:
+    return target.rpartition(":")[2].rpartition(".")[2] if isinstance(target, str) else getattr(target, "__name__", "")
 
 
 def _load(target: str) -> Callable[..., Any]:
