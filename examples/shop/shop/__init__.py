@@ -1,0 +1,1 @@
+"""Prices, stock and receipts of a small shop."""
