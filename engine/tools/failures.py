@@ -3,18 +3,21 @@
 The sandbox marks limits by their message only, and a script can raise the same message. So a limit is believed when
 the clock agrees (time), or when its innermost frame is neither at a `raise` of the script nor inside `eval` or `exec`,
 and no external raised it (memory, suspension, recursion). What cannot be told apart: a script that burns its whole time
-and then raises the message of the time limit.
+and then raises the message of the time limit, and one that raises such a message again after a call in a `finally`.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine.diagnostics import Span
 from engine.errors import ToolError, ToolInputError, ToolLimitError, ToolScriptError
 from engine.tools.script import Script
+from engine.tools.source import Source
 
 if TYPE_CHECKING:
     from pydantic_monty import Frame, MontyError
@@ -99,18 +102,37 @@ def _limit_kind(inner: BaseException, frames: list[Frame], script: Script, recor
 
 
 def _raised_by_script(frame: Frame, script: Script) -> bool:
-    """Say whether a frame stands at a `raise` of the script, or in code that the script made up."""
+    """Say whether a frame stands where the script raises or raises again, or in code that the script made up.
+
+    The frame of a bare `raise` is what was evaluated last, often the name behind `except`: nothing that takes memory.
+    """
     if not frame.filename.startswith("<python-input-"):
         return True
-    places = set()
-    lines = script.code.split("\n")
-    for node in ast.walk(ast.parse(script.code)):
-        if isinstance(node, ast.Raise):
-            for part in (node, node.exc):
-                if part is not None:
-                    text = lines[part.lineno - 1].encode()[: part.col_offset].decode("utf-8", "ignore")
-                    places.add((part.lineno, len(text) + 1))
-    return (frame.line, frame.column) in places
+    source = Source(script.code, script.file)
+    place = Span(script.file, frame.line, frame.column, frame.end_line, frame.end_column)
+    nodes = (part for node in ast.walk(ast.parse(script.code)) for part in _raising(node))
+    return any(node.lineno == frame.line and source.span(node) == place for node in nodes)
+
+
+def _raising(node: ast.AST) -> Iterator[Any]:
+    """Yield where the sandbox says that a `raise` is, or a bare one behind `except` or `finally`."""
+    if isinstance(node, ast.Raise):
+        yield node
+        if node.exc is not None:
+            yield node.exc
+    elif isinstance(node, ast.ExceptHandler):
+        if node.type is not None:
+            yield from (part for part in ast.walk(node.type) if isinstance(part, ast.expr))
+        yield from _plain(node.body)
+    elif isinstance(node, ast.Try):
+        yield from _plain(node.finalbody)
+
+
+def _plain(body: list[ast.stmt]) -> Iterator[ast.expr]:
+    for statement in body:
+        for node in ast.walk(statement):
+            if isinstance(node, (ast.Name, ast.Constant)) and not isinstance(statement, ast.AugAssign):
+                yield node
 
 
 def _script_error(

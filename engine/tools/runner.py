@@ -90,6 +90,8 @@ class ScriptRunner:
                 message = f"{script.file}: no sandbox was free for {_CHECKOUT_TIMEOUT:g} s; lower run.concurrency"
                 raise ToolScriptError(message) from error
             raise limit_error(script, "wall", None, f"{limits.wall:g} s") from error
+        finally:
+            host.abandon()
         try:
             return to_json(output)
         except NotJsonError as error:
@@ -147,6 +149,8 @@ class _Host:
 
     def __init__(self, script: Script, externals: Mapping[str, Callable[..., Any]], record: CallRecord) -> None:
         self._record = record
+        self._owner = asyncio.current_task()
+        self._waiting: set[asyncio.Task[Any]] = set()
         self.functions: dict[str, Callable[..., Any]] = {}
         self.synchronous: dict[str, Callable[..., Awaitable[Any]]] = {}
         for declared in script.externals:
@@ -157,22 +161,33 @@ class _Host:
             message = f"{script.file}:{declared.span.line}: the external '{declared.name}' is not provided here"
             raise ToolScriptError(message, declared.span.line)
         wrapped = partial(_invoke, declared.name, externals[declared.name], self._record)
-        self.functions[declared.name] = _named(wrapped)
+        self.functions[declared.name] = self._tracked(wrapped)
         if not declared.is_async:
             self.synchronous[declared.name] = wrapped
+
+    def _tracked(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        async def external(*args: Any, **named: Any) -> Any:
+            task = asyncio.current_task()
+            if task is None or task is self._owner:
+                return await function(*args, **named)
+            self._waiting.add(task)
+            try:
+                return await function(*args, **named)
+            finally:
+                self._waiting.discard(task)
+
+        return external
+
+    def abandon(self) -> None:
+        """Cancel the externals that still wait: the script that called them is gone."""
+        for task in tuple(self._waiting):
+            task.cancel()
 
     def print(self, _stream: str, text: str) -> None:
         """Keep what the script prints, up to 64 KiB."""
         room = MAX_PRINTED - len(self._record.printed)
         if room > 0:
             self._record.printed += text[:room]
-
-
-def _named(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    async def external(*args: Any, **named: Any) -> Any:
-        return await function(*args, **named)
-
-    return external
 
 
 async def _invoke(name: str, function: Callable[..., Any], record: CallRecord, /, *args: Any, **named: Any) -> Any:

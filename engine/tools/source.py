@@ -29,9 +29,10 @@ class Source:
         )
 
     def name_span(self, node: Any, name: str) -> Span:
-        """Return where the name of a definition stands; a decorated one begins at its decorator."""
+        """Return where the name of a function definition stands."""
         line = self.lines[node.lineno - 1]
-        at = line.find(name, self.column(node.lineno, node.col_offset))
+        define = line.find("def ", self.column(node.lineno, node.col_offset))
+        at = line.find(name, define + 4)
         column = max(at, 0) + 1
         return Span(self.file, node.lineno, column, node.lineno, column + (len(name) if at >= 0 else 0))
 
