@@ -286,7 +286,7 @@ def test_arbitrary_text_never_raises(text: str) -> None:
     assert all(item.span.line >= 1 and item.span.column >= 1 for item in typed.diagnostics)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.data())
 def test_mutated_manifests_never_raise_and_agree_with_pydantic(data: st.DataObject) -> None:
     whole = read_yaml((ROOT / "tests/data/full_bundle.yaml").read_text(encoding="utf-8"), "f").data

@@ -63,6 +63,9 @@ async def run_provider(
     Raises:
         ToolError: It failed; the message names it.
     """
+    missing = [declared.name for declared in item.script.inputs if declared.required and declared.name not in inputs]
+    if missing:
+        raise ToolError(f"the context provider '{item.spec.name}' has no value for its input '{missing[0]}' here")
     values = {declared.name: inputs.get(declared.name, declared.default) for declared in item.script.inputs}
     try:
         return await runner.run(item.script, values, externals)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from engine.errors import ConfigError
@@ -10,13 +12,18 @@ from engine.errors import ConfigError
 
 def check_schema(schema: Mapping[str, Any]) -> str:
     """Say what is wrong with a param's schema; empty when it can be used."""
-    from jsonschema import Draft202012Validator, SchemaError
-
     outside = _outside(schema)
     if outside:
         return f"the reference '{outside}' leaves the schema"
+    return _check_schema(json.dumps(schema, sort_keys=True))
+
+
+@lru_cache(maxsize=1024)
+def _check_schema(text: str) -> str:
+    from jsonschema import Draft202012Validator, SchemaError
+
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(json.loads(text))
     except SchemaError as error:
         place = ".".join(str(step) for step in error.absolute_path)
         return f"{place + ': ' if place else ''}{_line(error.message)}"

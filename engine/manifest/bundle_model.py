@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -282,3 +282,11 @@ class Manifest(Model):
     )
     limits: TaskLimits = Field(default_factory=TaskLimits, description="What one task may use.")
     tests: str | None = Field(default=None, description="Glob of the cases that `engine test` runs.")
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _format_is_a_number(cls, value: Any) -> Any:
+        """Refuse `true`, which Python takes for 1."""
+        if isinstance(value, bool):
+            raise ValueError("the format is a number")  # noqa: TRY004 - pydantic turns only a ValueError into a finding
+        return value

@@ -71,15 +71,18 @@ def read_engine_config(document: Document) -> Typed[EngineConfig]:
 def _read(document: Document, kind: Kind) -> Typed[Any]:
     if not document.usable:
         return Typed(None, document.diagnostics)
-    found = schema_findings(document, list(validator(kind).iter_errors(document.data)))
     model_type = MODELS[kind]
-    if not found and not document.tainted:
-        try:
-            model = model_type.model_validate_json(json.dumps(document.data))
-        except ValidationError as error:
-            found = _typed_findings(document, error)
-        else:
-            return Typed(model, document.diagnostics)
+    refused: ValidationError | None = None
+    try:
+        model = model_type.model_validate_json(json.dumps(document.data))
+    except ValidationError as error:
+        refused = error
+    # The models accept nothing that the schema refuses, so its slower search for findings is for refused documents.
+    if refused is None and not document.tainted:
+        return Typed(model, document.diagnostics)
+    found = schema_findings(document, list(validator(kind).iter_errors(document.data)))
+    if refused is not None and not found and not document.tainted:
+        found = _typed_findings(document, refused)
     findings = tuple(finding.diagnostic for finding in found)
     return _salvage(document, model_type, found, (*document.diagnostics, *findings))
 
