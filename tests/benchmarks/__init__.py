@@ -1,0 +1,1 @@
+"""Benchmarks: the engine beside its floors and peers, in turns, in one run. `python -m tests.benchmarks --help`."""

@@ -1,0 +1,131 @@
+"""Every benchmark runs at its smallest size and fills all of its rows; how fast anything is, is not judged here."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.__main__ import BENCHMARKS, main, measure
+from tests.benchmarks.harness import Aim, Row, Sample, Scale, in_turns
+from tests.benchmarks.report import BEGIN, END, markdown, text_table, write_between_markers
+
+ROWS = {
+    "startup": ["engine --help", "import engine", "validate, cached", "validate, no cache"],
+    "validation": [
+        "1 bundle, cold, CPU per bundle",
+        "1 bundle, cold, wall per bundle",
+        "1 bundle, unchanged, the whole command",
+        "3 bundles, cold, CPU per bundle",
+        "3 bundles, cold, wall per bundle",
+        "3 bundles, unchanged, the whole command",
+    ],
+    "discovery": [
+        "MB per CPU second",
+        "MB per wall second",
+        "MB per CPU second",
+        "MB per wall second",
+        "longest stall",
+    ],
+    "toolcall": ["one call, beside bare AsyncMonty", "one call, beside bare Monty (sync)"],
+    "run": ["one after the other"] * 4 + ["64 at once"] * 4,
+    "embedded": ["one request at a time"] * 2 + ["requests at once"] * 2,
+    "eventlog": ["events per second, until stored", "CPU per event", "append, as its caller sees it"],
+}
+
+
+def check(name: str) -> None:
+    rows = measure(name, Scale(quick=True))
+    assert len(rows) == len(ROWS[name])
+    for row, expected in zip(rows, ROWS[name], strict=True):
+        assert expected in row.name
+        if row.peer == "Pydantic AI" and not find_spec("pydantic_ai"):
+            assert row.ours is None
+            assert "not installed" in row.note
+            continue
+        figures = [row.ours, row.other]
+        assert all(value is not None and math.isfinite(value) and value > 0 for value in figures), row
+        assert row.aim is None or row.met is not None
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "embedded"])
+def test_benchmark_fills_its_rows(name: str) -> None:
+    check(name)
+
+
+@pytest.mark.embedded
+def test_embedded_benchmark_fills_its_rows(weights: Path) -> None:
+    check("embedded")
+
+
+@pytest.mark.parametrize(
+    ("aim", "ours", "other", "met"),
+    [
+        (Aim("ratio", "<=", 1.3), 13.0, 10.0, True),
+        (Aim("ratio", "<=", 1.3), 13.1, 10.0, False),
+        (Aim("ratio", ">=", 0.8), 7.9, 10.0, False),
+        (Aim("ours", "<=", 150), 150.0, None, True),
+        (Aim("over", "<=", 1), 2.5, 1.0, False),
+        (Aim("over", "<=", 1), 1.5, 1.0, True),
+    ],
+)
+def test_aims(aim: Aim, ours: float, other: float | None, met: bool) -> None:
+    row = Row("b", "n", "ms", "p", ours, other, aim)
+    assert row.met is met
+    assert row.as_json()["met"] is met
+
+
+def test_candidates_take_turns_and_the_warm_up_is_thrown_away() -> None:
+    order: list[str] = []
+
+    def candidate(name: str) -> Sample:
+        order.append(name)
+        return Sample(wall=len(order), cpu=0)
+
+    samples = in_turns({"a": lambda: candidate("a"), "b": lambda: candidate("b")}, 2)
+    assert order == ["a", "b", "a", "b", "b", "a"]
+    assert [sample.wall for sample in samples["a"]] == [3, 6]
+
+
+def test_tables_say_which_aims_are_missed(tmp_path: Path) -> None:
+    rows = [
+        Row("B", "good", "ms", "floor", 1.0, 1.0, Aim("ratio", "<=", 1.3)),
+        Row("B", "bad", "ms", "floor", 1234.5, 1.0, Aim("ratio", "<=", 1.3), "why"),
+        Row("B", "absent", "ms", "peer", None, None, Aim("ratio", "<=", 1.3), "not there"),
+    ]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", "utf-8")
+    write_between_markers(page, markdown(rows))
+    text = page.read_text("utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| bad | ms | 1 234 | floor | 1 | 1234.50 | ≤ 1.3 times | **no** |" in text
+    assert "| absent | ms | — | peer | — | — | ≤ 1.3 times | not measured |" in text
+    assert "Missed aims: B: bad." in text
+    assert "- bad: why" in text
+    assert "absent: not there" in text_table(rows)
+
+
+def test_page_without_markers_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing here", "utf-8")
+    with pytest.raises(SystemExit, match="markers"):
+        write_between_markers(page, "table")
+    assert page.read_text("utf-8") == "nothing here"
+
+
+def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eventlog", "--quick", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == ROWS["eventlog"]
+
+
+def test_unknown_benchmark_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["nothing"])
+    assert exit_info.value.code == 2
+    assert "eventlog" in capsys.readouterr().err
