@@ -34,7 +34,7 @@ def findings(text: str, **others: str) -> list[str]:
         "{% set a = 1 %}{% set b, c = 1, 2 %}{{ a }}{{ b }}{{ c }}",
         "{% set a %}x{% endset %}{{ a }}",
         "{% set ns = namespace(x=1) %}{% set ns.x = 2 %}{{ ns.x }}{{ ns.y }}",
-        "{% macro m(a, b=a) %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{{ caller() }}{{ z }}{% endmacro %}{% set z = 1 %}",
+        "{% macro m(a, b=a) %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{{ caller }}{{ z }}{% endmacro %}{% set z = 1 %}",
         "{% macro m() %}{% endmacro %}{% call(x) m() %}{{ x }}{% endcall %}",
         "{% with a = 1, b = 2 %}{{ a }}{{ b }}{% endwith %}",
         "{% if x is defined %}{{ x }}{{ x.y }}{% endif %}",

@@ -131,7 +131,8 @@ def test_annotations_become_schemas(annotation: str, schema: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "annotation",
     ["Foo", "set[str]", "tuple[int, int]", "dict[int, str]", "list[Foo]", "list[str, int]", "Literal[1.5]",
-     "Literal[x]", "bytes", "3", "f()", "str or int", "Callable[[int], int]", "__import__('os').system('id')", "os.path", "'('",
+     "Literal[x]", "bytes", "3", "f()", "str or int", "__import__('os').system('id')", "os.path", "C[[int], int]",
+     "'('",
      "Optional[int, str]", "[str]", "-1", "datetime.date"],
 )  # fmt: skip
 def test_annotations_outside_of_the_list_are_findings(annotation: str) -> None:
@@ -294,7 +295,7 @@ def test_declarations_share_lines_with_other_statements() -> None:
 def test_aliases_of_the_declarations_work() -> None:
     script = parsed(
         'from grail import Input as In, external as ext\na: str = In("a")\n'
-        + "@ext\ndef read_file(path: str) -> str: ...\na\n"
+        "@ext\ndef read_file(path: str) -> str: ...\na\n"
     )
     assert ([item.name for item in script.inputs], [item.name for item in script.externals]) == (["a"], ["read_file"])
 

@@ -298,7 +298,7 @@ SPOOFS = [
     "def f():\n    raise MemoryError('the worker exceeded its memory limit and was terminated')\nf()",
     "try:\n    raise MemoryError('memory limit exceeded: 2 bytes > 1 bytes')\nexcept MemoryError:\n    raise\n1",
     "try:\n    raise MemoryError('memory limit exceeded: 2 bytes > 1 bytes')\nexcept MemoryError as e:\n    raise e\n1",
-    "try:\n    int('')\nexcept ValueError as e:\n    raise MemoryError('memory limit exceeded: 2 bytes > 1 bytes') from e\n1",
+    "try:\n    int('')\nexcept ValueError as e:\n    raise MemoryError('memory limit exceeded: 2 bytes > 1') from e\n1",
     "raise RuntimeError('suspension limit 1000 exceeded')\n1",
     "raise RecursionError('maximum recursion depth exceeded')\n1",
     "exec(\"raise MemoryError('memory limit exceeded: 2 bytes > 1 bytes')\")\n1",

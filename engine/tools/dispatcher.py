@@ -25,9 +25,8 @@ class ToolDispatcher:
         if tool is None:
             hint = did_you_mean(call.name, self._tools)
             known = ", ".join(self._tools) or "none"
-            return error_result(
-                call, f"there is no tool '{call.name}'" + (f"; {hint}" if hint else "") + f" The tools are: {known}."
-            )
+            message = f"there is no tool '{call.name}'" + (f"; {hint}" if hint else ".")
+            return error_result(call, f"{message} The tools are: {known}.")
         try:
             return await tool.call(call, environment)
         except Exception as error:  # noqa: BLE001 - logged, and the model reads it
