@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import descendants, wait_until_gone
 from projects import MANIFEST, SOURCE, TOOL, call, make_bundle, make_project
 from scripted_server import ScriptedServer, fails, scripted_server, slow
 
@@ -331,15 +332,16 @@ def test_a_kill_leaves_files_untouched_and_a_readable_log(delay, bundle, tmp_pat
     source = "\n\n".join(f"def f{n}(a):\n    return a\n" for n in range(40))
     project = make_project(tmp_path / "many", {"m.py": source})
     server.text = lambda body: (time.sleep(0.02), call("does it"))[1]
-    process = subprocess.Popen([sys.executable, "-c", KILLED, bundle, project, server.api], start_new_session=True)
-    time.sleep(delay)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, bundle, project, server.api])
+    children = set()
+    deadline = time.monotonic() + delay
+    while time.monotonic() < deadline:
+        children |= descendants(process.pid)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (project / "m.py").read_text() == source
-    deadline = time.monotonic() + 5
-    while members(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert members(process.pid) == []
+    assert wait_until_gone(children) == set()
     for name in ("events.db", "changes.db"):
         path = project / ".engine" / name
         if path.exists():
@@ -348,17 +350,3 @@ def test_a_kill_leaves_files_untouched_and_a_readable_log(delay, bundle, tmp_pat
             db.close()
     with App(project, engine_config()).reader() as log:
         assert all(record.status == "interrupted" for record in log.runs())
-
-
-def members(session: int) -> list[int]:
-    """The living processes of a session."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
