@@ -164,7 +164,9 @@ def test_rules_hold_in_a_git_worktree(tmp_path: Path) -> None:
 
 
 PATTERN = st.lists(
-    st.sampled_from(["a", "b", "*.py", "c.py", "/", "/", "**/", "/**", "!", "?", "[ab]", "*", "\\", " ", "#", "d"]),
+    st.sampled_from(
+        ["a", "b", "*.py", "c.py", "/", "/", "**/", "/**", "!", "?", "[ab]", "[!a]", "*", "\\", " ", "#", "d"]
+    ),
     min_size=1,
     max_size=4,
 ).map("".join)

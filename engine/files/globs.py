@@ -57,12 +57,12 @@ def _advance(alive: set[int], steps: tuple[re.Pattern[str] | None, ...], name: s
             continue
         step = steps[position]
         if step is None:
-            after.add(position)
+            after.update((position, position + 1) if position == len(steps) - 1 else (position,))
         elif step.match(name):
             after.add(position + 1)
     return after
 
 
 def _ends(position: int, steps: tuple[re.Pattern[str] | None, ...]) -> bool:
-    """Tell whether the pattern is used up; a final `**` has matched at least one name."""
-    return position == len(steps) or (position == len(steps) - 1 and steps[position] is None)
+    """Tell whether the pattern is used up."""
+    return position == len(steps)

@@ -5,10 +5,9 @@ The rules are those of https://git-scm.com/docs/gitignore.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
-import pathspec
+from engine.files.gitignore import Rule, parse_rules
 
 _PRIVATE = frozenset({".git", ".engine"})
 _SKIPPED_FOLDERS = _PRIVATE | {
@@ -43,18 +42,18 @@ class IgnoreRules:
 
     def __init__(self, root: Path, *, alone: bool = False) -> None:
         self.root = root
-        self._specs: dict[str, pathspec.GitIgnoreSpec | None] = {}
+        self._rules: dict[str, tuple[Rule, ...]] = {}
         self._use(root if alone else _repository_top(root))
         parts = self._prefix.split("/")[:-1]
         if any(self._matched("/".join(parts[: count + 1]), folder=True) for count in range(len(parts))):
-            self._specs.clear()
+            self._rules.clear()
             self._use(root)  # the repository around it does not count this folder as its own
 
     def _use(self, top: Path) -> None:
         self._top = top
         prefix = self.root.relative_to(top).as_posix()
         self._prefix = "" if prefix == "." else prefix + "/"
-        self._exclude = _read_spec(_exclude_file(top))
+        self._exclude = _read_rules(_exclude_file(top))
 
     def ignored(self, path: str, *, folder: bool) -> bool:
         """Tell whether a path relative to the root is ignored; its parents are taken as not ignored.
@@ -69,16 +68,14 @@ class IgnoreRules:
 
     def _matched(self, path: str, *, folder: bool) -> bool:
         """Ask the rules of each folder above a path, the innermost first: the first answer holds."""
-        full = path + "/" if folder else path
         base = path
         while base:
             base = base.rpartition("/")[0]
-            below = full[len(base) + 1 :] if base else full
-            spec = self._spec(base)
-            found = spec.check_file(below).include if spec is not None else None
+            below = path[len(base) + 1 :] if base else path
+            found = _answer(self._rules_in(base), below, folder=folder)
             if found is not None:
                 return found
-        return self._exclude is not None and bool(self._exclude.check_file(full).include)
+        return bool(_answer(self._exclude, path, folder=folder))
 
     def ignored_below(self, path: str, *, folder: bool = False) -> bool:
         """Tell whether a file (or folder) is ignored, itself or through one of the folders that it is in."""
@@ -86,29 +83,22 @@ class IgnoreRules:
         folders = ("/".join(parts[:count]) for count in range(1, len(parts)))
         return any(self.ignored(above, folder=True) for above in folders) or self.ignored(path, folder=folder)
 
-    def _spec(self, base: str) -> pathspec.GitIgnoreSpec | None:
-        if base not in self._specs:
-            self._specs[base] = _read_spec(self._top / base / ".gitignore")
-        return self._specs[base]
+    def _rules_in(self, base: str) -> tuple[Rule, ...]:
+        if base not in self._rules:
+            self._rules[base] = _read_rules(self._top / base / ".gitignore")
+        return self._rules[base]
 
 
-def _read_spec(path: Path | None) -> pathspec.GitIgnoreSpec | None:
-    """Read one file of rules; a rule that is no valid pattern matches nothing, as in git."""
+def _read_rules(path: Path | None) -> tuple[Rule, ...]:
     try:
-        text = path.read_text("utf-8", "replace") if path else ""
+        return parse_rules(path.read_text("utf-8", "surrogateescape")) if path else ()
     except OSError:
-        return None
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return pathspec.GitIgnoreSpec.from_lines(tuple(line for line in lines if _is_pattern(line))) if lines else None
+        return ()
 
 
-@lru_cache(maxsize=4096)
-def _is_pattern(line: str) -> bool:
-    try:
-        pathspec.GitIgnoreSpec.from_lines((line,))
-    except ValueError:
-        return False
-    return True
+def _answer(rules: tuple[Rule, ...], path: str, *, folder: bool) -> bool | None:
+    """Return what the last rule that matches says, or None when none does."""
+    return next((rule.ignores for rule in rules if rule.matches(path, folder=folder)), None)
 
 
 def _repository_top(root: Path) -> Path:
