@@ -1,4 +1,4 @@
-"""The two real grammar engines, a text at a time: llama.cpp's own matcher out of the installed wheel, and xgrammar's."""
+"""The two real grammar engines, a text at a time: llama.cpp's matcher out of the installed wheel, and xgrammar's."""
 
 import ctypes
 import functools

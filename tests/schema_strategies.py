@@ -1,4 +1,4 @@
-"""hypothesis strategies: a JSON Schema that the typed strategy expresses exactly, with values that fit it and values near by."""
+"""hypothesis strategies: JSON Schemas that the typed strategy expresses exactly, with values that fit or nearly do."""
 
 from hypothesis import strategies as st
 
@@ -119,14 +119,7 @@ ANY_JSON = st.recursive(
 def mutated(draw, value):
     """Return the value with one part replaced, removed or added; it may still fit the schema."""
     if isinstance(value, dict) and value and draw(st.integers(0, 3)):
-        name = draw(st.sampled_from(sorted(value)))
-        kind = draw(st.sampled_from(("replace", "remove", "add", "descend", "descend")))
-        rest = {key: inner for key, inner in value.items() if key != name}
-        if kind == "remove":
-            return rest
-        if kind == "add":
-            return {**value, draw(st.sampled_from((*NAMES, "other"))): draw(ANY_JSON)}
-        return {**value, name: draw(ANY_JSON if kind == "replace" else mutated(value[name]))}
+        return draw(_mutated_object(value))
     if isinstance(value, list) and value and draw(st.booleans()):
         at = draw(st.integers(0, len(value) - 1))
         return [*value[:at], draw(mutated(value[at])), *value[at + 1 :]]
@@ -135,3 +128,14 @@ def mutated(draw, value):
     if isinstance(value, (int, float)) and not isinstance(value, bool) and draw(st.booleans()):
         return value + draw(st.sampled_from((-1, 1, 0.25, 1000)))
     return draw(ANY_JSON)
+
+
+@st.composite
+def _mutated_object(draw, value):
+    name = draw(st.sampled_from(sorted(value)))
+    kind = draw(st.sampled_from(("replace", "remove", "add", "descend", "descend")))
+    if kind == "remove":
+        return {key: inner for key, inner in value.items() if key != name}
+    if kind == "add":
+        return {**value, draw(st.sampled_from((*NAMES, "other"))): draw(ANY_JSON)}
+    return {**value, name: draw(ANY_JSON if kind == "replace" else mutated(value[name]))}

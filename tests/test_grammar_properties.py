@@ -16,7 +16,7 @@ SLOW = settings(max_examples=120, deadline=None, suppress_health_check=list(Heal
 
 
 def _writable(value):
-    """The grammar has no exponents beside bounds and integers have no point; json.dumps writes neither for these values."""
+    """Whether no float is whole: JSON Schema takes 2.0 for an integer, which the grammar never writes."""
     if isinstance(value, dict):
         return all(map(_writable, value.values()))
     if isinstance(value, list):
@@ -52,7 +52,12 @@ def test_a_mutated_value_is_accepted_exactly_if_the_schema_allows_it(data):
 
 
 @SLOW
-@given(TOOL_SCHEMAS, st.sampled_from(("typed", "strict_json", "permissive")), st.booleans(), st.sampled_from(("forbidden", "allowed")))
+@given(
+    TOOL_SCHEMAS,
+    st.sampled_from(("typed", "strict_json", "permissive")),
+    st.booleans(),
+    st.sampled_from(("forbidden", "allowed")),
+)
 def test_every_grammar_compiles_on_both_and_passes_the_own_check(made, strategy, parallel, text):
     tools = [ToolSchema("one", "", made[0]), ToolSchema("two_b", "", {"type": "object", "properties": {}})]
     grammar = constraint_for(tools, strategy=strategy, parallel_calls=parallel, text=text).value

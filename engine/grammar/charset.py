@@ -1,6 +1,6 @@
-"""Sets of characters as intervals of code points, and how a JSON string writes a character of such a set.
+r"""Sets of characters as intervals of code points, and how a JSON string writes a character of such a set.
 
-Escapes in a class are `\\uHHHH`: after `\\xHH` xgrammar reads further hexadecimal digits into the number.
+Escapes in a class are `\uHHHH`: after `\xHH` xgrammar reads further hexadecimal digits into the number.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ def char_class(chars: Intervals) -> Expr:
 _RAW = complement(union(((0, 0x1F),), of('"\\')))
 
 
+# Printable ASCII is never written as \uXXXX: json.dumps does not, and a small model that begins so spends six
+# tokens a character.
+_ESCAPED: Intervals = ((0, 0x1F), (0x7F, 0xFFFF))
+
+
 def _digit_class(digits: list[int]) -> Expr:
     text = "".join(_HEX[digit] for digit in digits)
     if text.isdigit() and len(text) == 1:
@@ -128,7 +133,7 @@ def _shift(chars: Intervals, by: int) -> Intervals:
 
 
 def json_char(chars: Intervals, rules: Rules, hint: str = "char") -> Expr:
-    r"""Match one character of the set as any JSON string may write it: raw, `\n` and its like, or `\uXXXX`.
+    r"""Match one character of the set as a JSON string writes it: raw, `\n` and its like, or `\uXXXX` outside ASCII.
 
     Args:
         chars: A set that is not empty.
@@ -147,7 +152,7 @@ def _json_char(chars: Intervals) -> Expr:
     short = "".join(escape for code, escape in _SHORT.items() if any(a <= code <= b for a, b in chars))
     if short:
         parts.append(sequence(literal("\\"), char_class(of(short))))
-    plane = intersect(chars, ((0, 0xFFFF),))
+    plane = intersect(chars, _ESCAPED)
     if plane:
         parts.append(sequence(literal("\\u"), _hex(plane, 4)))
     parts += _pairs(chars)

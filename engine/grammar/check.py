@@ -1,4 +1,4 @@
-"""Whether an EBNF text is a grammar that xgrammar and llama.cpp read: a quick check of its own, then xgrammar's compiler.
+"""Whether an EBNF text is a grammar that xgrammar and llama.cpp read: an own quick check, then xgrammar's compiler.
 
 The common subset and the limits are measured facts about xgrammar 0.2 and llama.cpp of 2026; see `expr.py`.
 """

@@ -37,6 +37,8 @@ class ConstraintOptions:
         text: May a turn be plain text.
         custom: Strategy custom: the bundle's own EBNF text or structural tag.
         bounds: How large the parts of a reply may get where a schema does not say.
+        max_tokens: The token limit of a reply; with it the bounds shrink until the longest reply fits. None leaves
+            them as they are.
     """
 
     strategy: str = "typed"
@@ -45,6 +47,7 @@ class ConstraintOptions:
     text: Literal["forbidden", "allowed"] = "forbidden"
     custom: str | Mapping[str, Any] | None = None
     bounds: Bounds = DEFAULT_BOUNDS
+    max_tokens: int | None = None
 
 
 NO_CONSTRAINT = Constraint("none")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.grammar.expr import EMPTY, Expr, choice, literal, optional, sequence
-from engine.grammar.json_values import any_value, array, json_literal, mapping, string
+from engine.grammar.json_values import array, json_literal, mapping, string
 
 if TYPE_CHECKING:
     from engine.grammar.schema import SchemaWriter
@@ -16,7 +16,7 @@ _COMMA = literal(", ")
 
 
 def write_object(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
-    """Match an object: its properties in the schema's order, optional ones in any subset; free keys only where there are no properties.
+    """Match an object: its properties in the schema's order, optional ones in any subset, or else free keys.
 
     Args:
         writer: The walk that this belongs to.
@@ -85,8 +85,9 @@ def _free(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int
         names, closed = {"pattern": pattern}, False
     elif patterns:
         writer.report(path, "patternProperties", "is checked after parsing")
-    key = _free_key(writer, names, path, depth)
-    value = None if closed or key is None else writer.write(inner, f"{path}/additionalProperties", depth)
+    with writer.inside():
+        key = _free_key(writer, names, path, depth)
+        value = None if closed or key is None else writer.write(inner, f"{path}/additionalProperties", depth)
     if key is None or value is None or most == 0:
         return literal("{}") if low == 0 else None
     if low > most:
@@ -115,7 +116,8 @@ def write_array(writer: SchemaWriter, schema: Mapping[str, Any], path: str, dept
         return None
     fixed = schema.get("prefixItems")
     items = schema.get("items", not fixed)
-    item = any_value(writer.rules, writer.bounds) if items is True else writer.write(items, f"{path}/items", depth)
+    with writer.inside():
+        item = writer.write(items, f"{path}/items", depth)
     if fixed:
         return _tuple(writer, fixed, item, (low, high), (path, depth))
     if item is None or high == 0:

@@ -134,7 +134,10 @@ class _Reader:
             if match is None:
                 self.issue(f"the escape {text[at : at + 2]} is not known to llama.cpp", ("llama_cpp",))
             elif match[0][1] == "x" and text[match.end() : match.end() + 1] in _HEX:
-                self.issue(f"xgrammar reads the digit after {match[0]} into the number; write \\u00{match[0][2:]}", ("xgrammar",))
+                self.issue(
+                    f"xgrammar reads the digit after {match[0]} into the number; write \\u00{match[0][2:]}",
+                    ("xgrammar",),
+                )
             at = text.find("\\", match.end() if match else at + 2)
 
     def count(self, text: str) -> None:

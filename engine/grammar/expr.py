@@ -1,8 +1,11 @@
 """Pieces of a grammar in the subset of EBNF that xgrammar and llama.cpp both read, and the table of named rules.
 
-The subset (checked by `engine.grammar.check`): rule names of letters, digits and dashes; `"…"`, `[…]`, `* + ? {m,n}`, parentheses; one
-rule a line; right recursion only; nothing that can be empty is repeated. Two limits of llama.cpp shape `Rules.repeat`: a repetition
-above 2000 is refused or silently made unbounded, and the cost of a repetition is its number times the size of what it repeats.
+The subset (checked by `engine.grammar.check`): rule names of letters, digits and dashes; `"…"`, `[…]`, `* + ?
+{m,n}`, parentheses; one
+rule a line; right recursion only; nothing that can be empty is repeated. Two limits of llama.cpp shape
+`Rules.repeat`: a repetition
+above 2000 is refused or silently made unbounded, and the cost of a repetition is its number times the size of what
+it repeats.
 """
 
 from __future__ import annotations

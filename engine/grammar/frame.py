@@ -1,4 +1,4 @@
-"""A whole reply as grammar: what a model family writes around a call's name and arguments, several calls, text beside calls."""
+"""A whole reply as grammar: what surrounds a call's name and arguments, several calls, text beside calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.grammar.charset import complement, of
 from engine.grammar.charset import char_class as one_of
+from engine.grammar.charset import complement, of
 from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
 from engine.messages import ToolSchema
 
@@ -17,10 +17,10 @@ _MAX_LESS_THAN = 8
 
 @dataclass(frozen=True, slots=True)
 class CallFrame:
-    """What a plugin's wire format puts around the name and the arguments of a call.
+    r"""What a plugin's wire format puts around the name and the arguments of a call.
 
     Attributes:
-        open: Text before the name, such as `<tool_call>\\n{"name": "`.
+        open: Text before the name, such as `<tool_call>\n{"name": "`.
         between: Text between name and arguments.
         close: Text after the arguments.
         separator: Text between two calls.
@@ -38,6 +38,14 @@ class CallFrame:
         return sequence(literal(f"{self.open}{json.dumps(name)[1:-1]}{self.between}"), arguments, literal(self.close))
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A grammar's text and the characters of its longest reply."""
+
+    text: str
+    longest: int
+
+
 def call_grammar(
     tools: Sequence[ToolSchema],
     frame: CallFrame,
@@ -45,7 +53,7 @@ def call_grammar(
     *,
     parallel: bool,
     text: int = 0,
-) -> str:
+) -> Written:
     """Return the grammar of a reply that calls one of the tools.
 
     Args:
@@ -64,14 +72,16 @@ def call_grammar(
     if text:
         calls = rules.add("calls", calls)
         calls = choice(sequence(free_text(rules, frame.tag, text), optional(calls)), calls)
-    return rules.render(calls)
+    return Written(rules.render(calls), calls.longest)
 
 
 def free_text(rules: Rules, tag: str, longest: int) -> Expr:
     """Match text in which no call can start, of 1 to `longest` pieces.
 
-    After the tag's first character the text must leave the tag's spelling before it is complete, so the first time that a reply spells
-    the tag, a call begins. A piece is one character, or the start of the tag with the character that leaves it; a text cannot end
+    After the tag's first character the text must leave the tag's spelling before it is complete, so the first time
+    that a reply spells
+    the tag, a call begins. A piece is one character, or the start of the tag with the character that leaves it; a
+    text cannot end
     inside such a piece, nor go from one directly into the next, save for a run of the first character.
 
     Args:
@@ -80,7 +90,7 @@ def free_text(rules: Rules, tag: str, longest: int) -> Expr:
         longest: Most pieces.
     """
     first = tag[0]
-    spelled = tag[1:].split(first)[0]
+    spelled = tag[1:].partition(first)[0]
     plain = one_of(complement(of(first)))
     leave: Expr = EMPTY
     for char in reversed(spelled):

@@ -62,7 +62,7 @@ def any_value(rules: Rules, bounds: Bounds, depth: int | None = None) -> Expr:
     flat = [string(rules, *bounds.string_range(0, None)), *([number] if number else []), *map(literal, _NOTHING_MORE)]
     if depth <= 1:
         return rules.add("value-1", choice(*flat))
-    inner = any_value(rules, bounds, depth - 1)
+    inner = any_value(rules, bounds.inner(), depth - 1)
     nested = [any_object(rules, bounds, depth), array(rules, inner, 0, bounds.items)]
     return rules.add(f"value-{depth}", choice(*flat, *nested))
 
@@ -70,7 +70,7 @@ def any_value(rules: Rules, bounds: Bounds, depth: int | None = None) -> Expr:
 def any_object(rules: Rules, bounds: Bounds, depth: int | None = None) -> Expr:
     """Match any JSON object of at most `depth` levels, itself included."""
     depth = bounds.depth if depth is None else depth
-    key = string(rules, 0, min(bounds.string, 200))
+    key = string(rules, 0, min(bounds.inner().string, 200))
     if depth <= 1:
         return literal("{}")
-    return mapping(rules, key, any_value(rules, bounds, depth - 1), 0, bounds.items)
+    return mapping(rules, key, any_value(rules, bounds.inner(), depth - 1), 0, bounds.items)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Schema = Mapping[str, Any] | bool
 
 ANNOTATIONS = frozenset(
-    ("title", "description", "default", "examples", "$comment", "deprecated", "readOnly", "writeOnly", "format", "contentMediaType",
+    ("title", "description", "default", "examples", "$comment", "deprecated", "readOnly", "writeOnly", "format",
+    "contentMediaType",
      "contentEncoding", "$schema", "$id", "$anchor", "$defs", "definitions", "discriminator")
 )  # fmt: skip
-_GREATER = frozenset(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"))
-_LESS = frozenset(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"))
-_BOTH = frozenset(("additionalProperties", "items", "propertyNames"))
 _MAX_PRODUCT = 64
 
 
@@ -48,25 +46,10 @@ def merge(left: Schema, right: Schema) -> Schema:
 
 
 def _joined(key: str, left: Any, right: Any) -> Any:
-    if key in _GREATER:
-        return max(left, right)
-    if key in _LESS:
-        return min(left, right)
-    if key in _BOTH:
-        return merge(left, right)
-    if key == "type":
-        return _types(left, right)
-    if key == "required":
-        return [*left, *(name for name in right if name not in left)]
-    if key == "enum":
-        return [value for value in left if any(same(value, other) for other in right)]
-    if key == "const":
-        return left
-    if key == "allOf":
-        return [*left, *right]
-    if key in ("anyOf", "oneOf"):
-        return _product(key, left, right)
-    raise UnmergeableError(key)
+    join = _JOINS.get(key)
+    if join is None:
+        raise UnmergeableError(key)
+    return join(left, right)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -89,9 +72,9 @@ def _types(left: Any, right: Any) -> list[str]:
     )
 
 
-def _product(key: str, left: list[Schema], right: list[Schema]) -> list[Schema]:
-    if key == "oneOf" or len(left) * len(right) > _MAX_PRODUCT:
-        raise UnmergeableError(key)
+def _product(left: list[Schema], right: list[Schema]) -> list[Schema]:
+    if len(left) * len(right) > _MAX_PRODUCT:
+        raise UnmergeableError("anyOf")
     return [merge(one, other) for one in left for other in right]
 
 
@@ -109,3 +92,16 @@ def _outside(schema: Mapping[str, Any]) -> Schema:
         raise UnmergeableError("patternProperties")
     rest: Schema = schema.get("additionalProperties", True)
     return rest
+
+
+_JOINS: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
+    **dict.fromkeys(("additionalProperties", "items", "propertyNames"), merge),
+    "type": _types,
+    "required": lambda left, right: [*left, *(name for name in right if name not in left)],
+    "enum": lambda left, right: [value for value in left if any(same(value, other) for other in right)],
+    "const": lambda left, _: left,
+    "allOf": lambda left, right: [*left, *right],
+    "anyOf": _product,
+}

@@ -1,6 +1,7 @@
 """Integers and numbers with exact bounds, as grammar over their digits.
 
-The construction is the usual one for digit ranges: numbers of one length share a prefix, then the first digit that differs splits the
+The construction is the usual one for digit ranges: numbers of one length share a prefix, then the first digit that
+differs splits the
 range into three parts, of which the middle one is free.
 """
 
@@ -88,18 +89,12 @@ class Range:
 
 
 def exact(number: float) -> Fraction:
-    """Return the number as it is written, not as the binary float near it.
-
-    Raises:
-        ValueError: It is not a finite number.
-    """
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise ValueError(f"{number!r} is not a number")
+    """Return the number as it is written, not as the binary float near it."""
     return Fraction(Decimal(repr(number)))
 
 
 def integers(bounds: Range, digits: int) -> Expr | None:
-    """Match the integers within the bounds, of at most `digits` digits where a side is open; None when there are none."""
+    """Match the integers within the bounds, of at most `digits` digits where a side is open; None if there are none."""
     low = None if bounds.low is None else (floor(bounds.low) + 1 if bounds.open_low else ceil(bounds.low))
     high = None if bounds.high is None else (ceil(bounds.high) - 1 if bounds.open_high else floor(bounds.high))
     top = 10**digits - 1
@@ -202,25 +197,32 @@ def _at_least_one(part: Expr) -> Expr:
 
 
 def _tails(bounds: _Fraction, room: int) -> list[Expr]:
-    """Return the digit strings of at most `room` digits within the bounds; an empty Expr stands for the end of the number."""
-    if not bounds.low and bounds.high is None:
-        return _after_zero(room) if bounds.open_low else [_digits(0, room)]
-    if bounds.high == "" and not bounds.low:
-        if bounds.open_low or bounds.open_high:
-            return []
-        return [Expr(f'"0"{{0,{room}}}', 0, room)] if room else [EMPTY]
+    """Return the digit strings of at most `room` digits within the bounds; an empty Expr ends the number."""
+    if not bounds.low and not bounds.high:
+        return _without_digits(bounds, room)
     if bounds.high == "" or room == 0:
         return []
-    least, most = int(bounds.low[:1] or 0), 9 if bounds.high is None else int(bounds.high[0])
-    if least > most:
+    return ([EMPTY] if bounds.holds_zero() else []) + _by_first_digit(bounds, room)
+
+
+def _without_digits(bounds: _Fraction, room: int) -> list[Expr]:
+    """Return the tails where neither bound has a digit left: any, some digit that is not zero, or only zeros."""
+    if bounds.high is None:
+        return _after_zero(room) if bounds.open_low else [_digits(0, room)]
+    if bounds.open_low or bounds.open_high:
         return []
-    parts = [EMPTY] if bounds.holds_zero() else []
+    return [Expr(f'"0"{{0,{room}}}', 0, room)] if room else [EMPTY]
+
+
+def _by_first_digit(bounds: _Fraction, room: int) -> list[Expr]:
+    least, most = int(bounds.low[:1] or 0), 9 if bounds.high is None else int(bounds.high[0])
     low_rest = _Fraction(bounds.low[1:], bounds.open_low, None, False)
     high_rest = _Fraction("", False, None if bounds.high is None else bounds.high[1:], bounds.open_high)
     if least == most:
-        both = _Fraction(low_rest.low, bounds.open_low, high_rest.high, bounds.open_high)
-        return parts + _prefixed(str(least), both, room)
-    parts += _prefixed(str(least), low_rest, room)
+        return _prefixed(str(least), _Fraction(low_rest.low, bounds.open_low, high_rest.high, bounds.open_high), room)
+    if least > most:
+        return []
+    parts = _prefixed(str(least), low_rest, room)
     if most - least > 1:
         parts.append(sequence(_one_of(str(least + 1), str(most - 1)), _digits(0, room - 1)))
     return parts + _prefixed(str(most), high_rest, room)

@@ -11,7 +11,7 @@ _MAX_DEPTH = 64
 
 
 def order_arguments(schema: Mapping[str, Any] | bool, value: Any) -> Any:
-    """Return the value with the keys of its objects in the schema's order; keys that the schema does not name come last."""
+    """Return the value with its objects' keys in the schema's order; keys that the schema does not name come last."""
     return _ordered(schema, schema, value, 0)
 
 
@@ -29,7 +29,7 @@ def _ordered(root: Mapping[str, Any] | bool, schema: Any, value: Any, depth: int
         return {name: _ordered(root, named.get(name, rest), value[name], depth + 1) for name in keys}
     if isinstance(value, list):
         items = next((view["items"] for view in views if "items" in view), True)
-        first = next((view["prefixItems"] for view in views if "prefixItems" in view), [])
+        first: list[Any] = next((view["prefixItems"] for view in views if "prefixItems" in view), [])
         return [
             _ordered(root, first[index] if index < len(first) else items, item, depth + 1)
             for index, item in enumerate(value)

@@ -1,6 +1,7 @@
-"""A regular expression as a tree: the subset of ECMA-262 and Python syntax that has one meaning in both.
+r"""A regular expression as a tree: the subset of ECMA-262 and Python syntax that has one meaning in both.
 
-Where the two differ (`.` and line ends, `\\d` and digits of other scripts) a class holds only what both accept, so whatever the tree
+Where the two differ (`.` and line ends, `\d` and digits of other scripts) a class holds only what both accept, so
+whatever the tree
 matches, jsonschema's own check accepts too.
 """
 
@@ -73,7 +74,8 @@ def parse_regex(pattern: str) -> Node:
     """Return the tree of the texts in which the pattern is found (so an unanchored pattern allows text around it).
 
     Raises:
-        UnsupportedPatternError: The pattern uses look-around, back references, word boundaries, flags or an anchor inside a group.
+        UnsupportedPatternError: The pattern uses look-around, back references, word boundaries, flags or an anchor
+            inside a group.
     """
     return _Parser(pattern).parse()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,8 @@ class Problem:
 class SchemaWriter:
     """Writes one tool's schema; findings collect in `problems`.
 
-    A method returns None where no value can satisfy the schema (or a recursive schema has reached its bound): an optional property is
+    A method returns None where no value can satisfy the schema (or a recursive schema has reached its bound): an
+    optional property is
     then left out, a branch of anyOf is dropped, and what cannot be left out makes the whole impossible.
     """
 
@@ -52,8 +53,17 @@ class SchemaWriter:
         self.problems: list[Problem] = []
         self._root = root
         self._entered: dict[str, int] = {}
-        self._known: dict[tuple[str, frozenset[tuple[str, int]]], Expr | None] = {}
+        self._known: dict[tuple[str, Bounds, frozenset[tuple[str, int]]], Expr | None] = {}
         self._steps = 0
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Write with the bounds of what stands inside an array or a free object."""
+        outer, self.bounds = self.bounds, self.bounds.inner()
+        try:
+            yield
+        finally:
+            self.bounds = outer
 
     def report(self, path: str, keyword: str, reason: str, *, refused: bool = False) -> None:
         """Note a finding once."""
@@ -157,7 +167,7 @@ class SchemaWriter:
         if self._entered.get(ref, 0) > self.bounds.recursion:
             return None
         rest = {name: value for name, value in schema.items() if name != key and name not in ANNOTATIONS}
-        memo = (ref, frozenset(self._entered.items()))
+        memo = (ref, self.bounds, frozenset(self._entered.items()))
         if not rest and memo in self._known:
             return self._known[memo]
         joined = self._merge(target, rest, path)
@@ -192,7 +202,7 @@ class SchemaWriter:
         return choice(*parts) if parts else None
 
     def _flat(self, schema: Schema) -> Schema | None:
-        """Return the schema with a plain `$ref` at its top replaced by its target; None when that is missing or recursive."""
+        """Return the schema with a `$ref` at its top replaced by its target; None when that is missing or recursive."""
         seen: set[str] = set()
         while isinstance(schema, Mapping) and "$ref" in schema:
             ref = schema["$ref"]
@@ -232,12 +242,14 @@ def _satisfies(value: Any, rest: Mapping[str, Any], root: Schema) -> bool:
     if not rest:
         return True
     from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import _WrappedReferencingError
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
     defs = {key: root[key] for key in ("$defs", "definitions") if isinstance(root, Mapping) and key in root}
     try:
-        return Draft202012Validator({**rest, **defs}).is_valid(value)
-    except _WrappedReferencingError as error:
+        # An empty registry: jsonschema's own would fetch a reference from the network.
+        return Draft202012Validator({**rest, **defs}, registry=Registry()).is_valid(value)
+    except Unresolvable as error:
         raise ValueError(str(error)) from error
 
 

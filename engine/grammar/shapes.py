@@ -1,4 +1,4 @@
-"""Whether the keywords of one schema object have the form that JSON Schema gives them, and which ones a grammar leaves to a check."""
+"""Whether the keywords of a schema object have their proper form, and which ones a grammar leaves to a check."""
 
 from __future__ import annotations
 

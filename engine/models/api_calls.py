@@ -1,4 +1,4 @@
-"""Calls that a server parsed itself, in the form of the OpenAI API: `{"id", "function": {"name", "arguments": JSON text}}`."""
+"""Calls that a server parsed itself, as the OpenAI API has them: `{"id", "function": {"name", "arguments": text}}`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from engine.models.call_json import CallFault, as_arguments, load
 
 
 def read_api_calls(calls: Sequence[Mapping[str, Any]]) -> tuple[tuple[ToolCall, ...], tuple[MalformedCall, ...]]:
-    """Return the calls with the API's own ids (a missing or repeated id gets one that is free), and those that cannot be read."""
+    """Return the calls, with the API's own ids (a missing or repeated one is replaced), and the unreadable ones."""
     good: list[ToolCall] = []
     bad: list[MalformedCall] = []
+    given = {str(call.get("id")) for call in calls}
     taken: set[str] = set()
     for number, call in enumerate(calls, start=1):
         try:
@@ -21,7 +22,7 @@ def read_api_calls(calls: Sequence[Mapping[str, Any]]) -> tuple[tuple[ToolCall, 
         except CallFault as fault:
             bad.append(MalformedCall(json.dumps(call, default=str), str(fault)))
             continue
-        ident = _free_id(call.get("id"), number, taken)
+        ident = _free_id(call.get("id"), number, taken, given)
         taken.add(ident)
         good.append(ToolCall(ident, name, arguments))
     return tuple(good), tuple(bad)
@@ -36,9 +37,9 @@ def _read(call: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, as_arguments(load(arguments) if isinstance(arguments, str) else arguments)
 
 
-def _free_id(given: Any, number: int, taken: set[str]) -> str:
-    ident = given if isinstance(given, str) and given else f"call_{number}"
-    while ident in taken:
+def _free_id(own: Any, number: int, taken: set[str], given: set[str]) -> str:
+    if isinstance(own, str) and own and own not in taken:
+        return own
+    while f"call_{number}" in taken | given:
         number += 1
-        ident = f"call_{number}"
-    return ident
+    return f"call_{number}"

@@ -35,7 +35,10 @@ class Adapter:
 class ModelPlugin(Protocol):
     """Message format, tool-call wire format, parser and default strategy of a model family."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name in a manifest."""
+        ...
 
     def build_messages(
         self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()

@@ -26,7 +26,7 @@ class CallFault(ValueError):  # noqa: N818 - a fault of the model's text, not of
 
 
 def json_end(text: str, start: int) -> int:
-    """Return the offset after the JSON object or array that starts at `start`; only its brackets and strings are looked at.
+    """Return the offset after the JSON object or array at `start`; only its brackets and strings are looked at.
 
     Raises:
         CallFault: There is none, it does not end, its brackets do not match or it is nested too deeply.

@@ -23,7 +23,7 @@ def _tools(tools: Iterable[AnyTool]) -> list[ToolSchema]:
     return [ToolSchema.from_any(tool) for tool in tools]
 
 
-def constraint_for(  # noqa: PLR0913 - the published signature
+def constraint_for(
     tools: Iterable[AnyTool],
     plugin: str | ModelPlugin = "qwen",
     strategy: str = "typed",

@@ -1,6 +1,7 @@
-"""The Hermes wire format on ChatML turns: tools as JSON lines in the system turn, calls and results as JSON between tags.
+"""The Hermes wire format on ChatML turns: tools as JSON lines in the system turn, calls and results between tags.
 
-Source: the chat template that ships with Qwen2.5-Instruct and Qwen3 (non-Coder); the tests compare with it byte for byte.
+Source: the chat template that ships with Qwen2.5-Instruct and Qwen3 (non-Coder); the tests compare with it byte for
+    byte.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _BEFORE = (
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
 )
 _AFTER = (
-    "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> "
-    'XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+    "<tool_call></tool_call> XML tags:\n<tool_call>\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
 )
 
 
@@ -47,7 +49,7 @@ class HermesPlugin:
     def build_messages(
         self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
     ) -> list[dict[str, Any]]:
-        """Return the wire messages: system turn with the tools, history, prompt; consecutive tool results share a user turn."""
+        """Return the wire messages: system turn with the tools, history, prompt; results in a row share a user turn."""
         rest = list(history)
         if system is None and rest and rest[0].role == "system":
             system = rest.pop(0).content

@@ -1,4 +1,4 @@
-"""Qwen2.5-Instruct and Qwen3 (not Qwen3-Coder): the Hermes format, characters outside ASCII raw, as their template writes them."""
+"""Qwen2.5-Instruct and Qwen3 (not Qwen3-Coder): the Hermes format, characters outside ASCII raw."""
 
 from __future__ import annotations
 

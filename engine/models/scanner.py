@@ -1,7 +1,9 @@
 """Finds tool calls in a reply's text: a scanner over the characters, sound for any text and any truncation of it.
 
-A call is a JSON object `{"name": …, "arguments": {…}}` between tags. The object is read with its strings, so a tag, a brace or a quote
-inside a string is only text. A reply without tags may also be such an object, or a fenced block of one, if it names a known tool.
+A call is a JSON object `{"name": …, "arguments": {…}}` between tags. The object is read with its strings, so a tag,
+a brace or a quote
+inside a string is only text. A reply without tags may also be such an object, or a fenced block of one, if it names
+a known tool.
 What looks like a call and cannot be read is reported with its raw text.
 """
 

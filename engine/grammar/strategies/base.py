@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
 from engine.errors import ConfigError
-from engine.grammar.bounds import Bounds
+from engine.grammar.bounds import Bounds, fit
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions
 from engine.grammar.expr import Expr, Rules
-from engine.grammar.frame import CallFrame, call_grammar
+from engine.grammar.frame import CallFrame, Written, call_grammar
 from engine.messages import ToolSchema
 
 
@@ -45,11 +45,20 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolGrammar:
-    """A strategy that writes the arguments of each tool as EBNF."""
+    """A strategy that writes the arguments of each tool as EBNF.
+
+    Attributes:
+        name: The name in a manifest.
+        version: The version.
+        arguments: Writes the arguments of one tool.
+        ends: Whether a token limit shrinks every default, so that the longest reply fits; otherwise only strings
+            shrink.
+    """
 
     name: str
     version: int
     arguments: Callable[[ToolSchema, Rules, Bounds], Expr]
+    ends: bool = False
 
     def constraint(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> Constraint:
         """Return the EBNF; no tools means no constraint."""
@@ -60,20 +69,41 @@ class ToolGrammar:
     def grammar(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> str:
         """Return the grammar's text; the same content is written once."""
         content = json.dumps([[tool.name, tool.parameters] for tool in tools], default=_plain)
-        return _cached(self, content, frame, options.parallel_calls, options.text == "allowed", options.bounds)
+        reply = _Reply(self, content, frame, options.parallel_calls, options.text == "allowed")
+        return _fitted(reply, options.bounds, options.max_tokens)
 
 
 def _plain(value: object) -> object:
     return dict(value)  # type: ignore[call-overload]  # a Mapping that json does not know; anything else raises TypeError
 
 
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a grammar is made of, but for its bounds."""
+
+    strategy: ToolGrammar
+    content: str
+    frame: CallFrame
+    parallel: bool
+    text: bool
+
+    def write(self, bounds: Bounds) -> Written:
+        tools = [ToolSchema(name, "", parameters) for name, parameters in json.loads(self.content)]
+        return call_grammar(
+            tools,
+            self.frame,
+            lambda tool, rules: self.strategy.arguments(tool, rules, bounds),
+            parallel=self.parallel,
+            text=bounds.string if self.text else 0,
+        )
+
+
 @lru_cache(maxsize=256)
-def _cached(strategy: ToolGrammar, content: str, frame: CallFrame, parallel: bool, text: bool, bounds: Bounds) -> str:
-    tools = [ToolSchema(name, "", parameters) for name, parameters in json.loads(content)]
-    return call_grammar(
-        tools,
-        frame,
-        lambda tool, rules: strategy.arguments(tool, rules, bounds),
-        parallel=parallel,
-        text=bounds.string if text else 0,
-    )
+def _fitted(reply: _Reply, bounds: Bounds, max_tokens: int | None) -> str:
+    if max_tokens is not None and not reply.strategy.ends:
+        bounds = replace(bounds, string=min(bounds.string, max_tokens))
+    elif max_tokens is not None:
+        # Several calls share the limit as the model likes, so a single one is measured.
+        single = replace(reply, parallel=False)
+        bounds = fit(bounds, lambda smaller: single.write(smaller).longest, max_tokens)
+    return reply.write(bounds).text

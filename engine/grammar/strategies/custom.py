@@ -26,8 +26,7 @@ class Custom:
         """
         if options.custom is None:
             raise ConfigError("grammar strategy 'custom' needs a grammar: name its file in grammar.file")
-        kind = "ebnf" if isinstance(options.custom, str) else "structural_tag"
-        return Constraint(kind, options.custom, "custom@1")
+        return Constraint("ebnf" if isinstance(options.custom, str) else "structural_tag", options.custom, "custom@1")
 
 
 CUSTOM = Custom()

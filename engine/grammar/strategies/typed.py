@@ -20,4 +20,4 @@ def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds) -> Expr:
     return found
 
 
-TYPED = ToolGrammar("typed", 1, _arguments)
+TYPED = ToolGrammar("typed", 1, _arguments, ends=True)
