@@ -230,8 +230,9 @@ def test_errors_carry_every_finding(tmp_path) -> None:
 
 
 def test_sources_that_are_no_bundles(tmp_path) -> None:
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError, match="does not exist") as caught:
         load_bundle(tmp_path / "gone")
+    assert [item.code for item in caught.value.diagnostics] == ["L001"]
     with pytest.raises(BundleError):
         load_bundle(tmp_path)
     for source in ("git+https://example.org/x.git@main", "https://example.org/x.zip"):

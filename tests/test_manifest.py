@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from mutations import VALUES, mutate
 
 from engine.errors import ConfigError
 from engine.manifest import (
@@ -270,13 +271,6 @@ def test_only_pydantic_sees_a_final_newline() -> None:
     assert finding[:3] == ("S005", 2, 7)
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=8,
-)
-
-
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text() | st.text(alphabet="abn:-[]{}&*!|>'\"#?,%@ \n\t0159_.<~="))
 def test_arbitrary_text_never_raises(text: str) -> None:
@@ -290,22 +284,7 @@ def test_arbitrary_text_never_raises(text: str) -> None:
 @given(st.data())
 def test_mutated_manifests_never_raise_and_agree_with_pydantic(data: st.DataObject) -> None:
     whole = read_yaml((ROOT / "tests/data/full_bundle.yaml").read_text(encoding="utf-8"), "f").data
-    mutated = json.loads(json.dumps(whole))
-    for _ in range(data.draw(st.integers(1, 3))):
-        place = mutated
-        while True:
-            steps = list(place) if isinstance(place, dict) else list(range(len(place)))
-            if not steps:
-                break
-            step = data.draw(st.sampled_from(steps))
-            if isinstance(place[step], (dict, list)) and place[step] and data.draw(st.booleans()):
-                place = place[step]
-                continue
-            if data.draw(st.booleans()):
-                place[step] = data.draw(VALUES)
-            else:
-                del place[step]
-            break
+    mutated = mutate(data, whole)
     document = read_yaml(json.dumps(mutated, ensure_ascii=False), "f")
     assume(document.usable)  # YAML refuses some characters that JSON has
     typed = read_manifest(document)

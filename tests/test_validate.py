@@ -11,13 +11,16 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import mutate
 
 from engine.bundle import Catalog, find_bundles, validate, validation
 from engine.bundle.cache import FindingsCache
 from engine.bundle.check import PASSES
 from engine.cli import cli
 from engine.diagnostics import CODES
+from engine.manifest import read_yaml
 
+WHOLE = Path(__file__).parent / "data" / "full_bundle.yaml"
 BAD = Path(__file__).parent / "bad_bundles"
 CASES = sorted(path.name for path in BAD.iterdir())
 MANIFEST = """\
@@ -391,3 +394,19 @@ def test_arbitrary_files_never_raise(tmp_path, manifest: bytes, script: bytes, p
     (folder / "t.pym").write_bytes(script)
     (folder / "user.md.j2").write_bytes(prompt)
     assert all(item.span.line >= 1 for item in validate([folder], use_cache=False))
+
+
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(st.data())
+def test_no_mutated_bundle_makes_a_pass_raise(tmp_path, data: st.DataObject) -> None:
+    folder = tmp_path / "fuzz"
+    if not folder.exists():
+        script = "from grail import Input\nsource: str = Input('source')\ndocstring: str = Input('docstring')\nsource\n"
+        scripts = {"tools/write_docstring.pym": script, "tools/read_type_hints.pym": TOOL}
+        make(folder, **scripts, **{"prompts/system.md.j2": "{{ params.style }}", "context/style_guide.pym": TOOL})
+    whole = read_yaml(WHOLE.read_text(encoding="utf-8"), "f").data
+    text = json.dumps(mutate(data, whole), ensure_ascii=False)
+    (folder / "bundle.yaml").write_text(text, encoding="utf-8")
+    assert validate([folder])  # at least: tools of kinds that do not run yet

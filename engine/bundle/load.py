@@ -16,7 +16,7 @@ from engine.bundle.check import Checked, check_bundles
 from engine.bundle.draft import Draft
 from engine.bundle.passes.prompts import template_name
 from engine.bundle.source import MANIFESTS, BundleSource, read_folder
-from engine.diagnostics import render
+from engine.diagnostics import Diagnostic, Span, render
 from engine.errors import BundleError, ConfigError
 from engine.models.base import Adapter
 
@@ -58,6 +58,10 @@ def _read(source: str | Path) -> BundleSource:
         path = path.parent
     elif path.is_file():
         return read_zip(path)
+    if not path.exists():
+        shown = path.as_posix()
+        finding = Diagnostic("L001", f"{shown} does not exist", Span(shown), "name a folder with a bundle.yaml")
+        raise BundleError(f"{shown} does not exist: name a folder with a bundle.yaml", [finding])
     return read_folder(path)
 
 

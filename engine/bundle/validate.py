@@ -60,8 +60,13 @@ def _validate(bundles: Sequence[Location], *, use_cache: bool) -> list[Diagnosti
     found = [item for items in known.values() for item in items]
     fresh: dict[str, Sequence[Diagnostic]] = {}
     found += _check(list(missing.values()), fresh, use_cache=True)
-    store.store({key: fresh[source.shown] for key, source in missing.items()})
+    store.store({key: fresh[source.shown] for key, source in missing.items() if _final(fresh[source.shown])})
     return found
+
+
+def _final(findings: Sequence[Diagnostic]) -> bool:
+    """Whether the next look would find the same: a type checker that ran out of time may do better then."""
+    return not any(item.code == "T006" and item.message.startswith("the type checker gave up") for item in findings)
 
 
 def _check(
