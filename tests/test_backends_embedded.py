@@ -258,6 +258,44 @@ async def test_closing_ends_the_child(weights: Path) -> None:
     await backend.aclose()
 
 
+async def test_closing_during_a_request_ends_it(weights: Path) -> None:
+    backend = EmbeddedBackend(known(weights), n_ctx=2048)
+    await backend.complete(ASK)
+    pid = backend.pid
+    long = CompletionRequest(MESSAGES, sampling=Sampling(max_tokens=1500), constraint=ENDLESS)
+    task = asyncio.create_task(backend.complete(long))
+    await asyncio.sleep(0.3)
+    await backend.aclose()
+    with pytest.raises(BackendUnavailable, match="was closed during this request"):
+        await task
+    assert backend.pid is None
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("raise ImportError('libgomp.so.1: cannot open shared object file')", r"apt-get install libgomp1"),
+        (
+            "import os, sys\nprint('out of luck', file=sys.stderr, flush=True)\nos.abort()",
+            r"did not start: it ended with signal SIGABRT; its last words: .*out of luck",
+        ),
+        ("raise RuntimeError('Failed to init server')", r"did not start: RuntimeError: Failed to init server"),
+    ],
+    ids=["no libgomp", "crash", "refused"],
+)
+async def test_why_it_did_not_start(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: str
+) -> None:
+    """Another xllamacpp is first on the child's path."""
+    (tmp_path / "xllamacpp.py").write_text(module)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    backend = EmbeddedBackend(known(weights))
+    with pytest.raises(BackendUnavailable, match=f"(?s){words}"):
+        await backend.complete(ASK)
+    await backend.aclose()
+
+
 async def test_a_cancelled_start_leaves_no_child(weights: Path) -> None:
     before = set(children_of(os.getpid(), "llama_child"))
     backend = EmbeddedBackend(known(weights), n_ctx=512)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -112,6 +113,7 @@ async def test_accepts_knows_after_asking(server: ScriptedServer) -> None:
     backend = OpenAIBackend(server.api)
     fix, gone = Adapter("a", served_name="fix"), Adapter("b", served_name="gone")
     assert backend.accepts(gone)
+    assert backend.accepts(Adapter("fix"))
     assert await backend.model_name() == "base"
     assert backend.accepts(fix)
     assert backend.accepts(Adapter("fix"))
@@ -247,6 +249,35 @@ async def test_a_proxy_of_the_environment_is_ignored_when_direct(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "")
     assert (await ask(server, direct=True)).text == "hello"
+    with pytest.raises(BackendUnavailable):
+        await ask(server, retries=0)
+
+
+async def test_text_that_cannot_be_sent(server: ScriptedServer) -> None:
+    with pytest.raises(BackendRejected, match="lone surrogate"):
+        await ask(server, CompletionRequest([{"role": "user", "content": "a\ud800b"}]))
+
+
+@pytest.mark.parametrize("missing", ["openai", "aiohttp"])
+async def test_without_the_sdk_the_extra_is_named(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """In a fresh interpreter, as the SDK looks for aiohttp only once."""
+    program = (
+        "import asyncio, sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from engine.backends import CompletionRequest, OpenAIBackend\n"
+        "from engine.errors import MissingExtraError\n"
+        "try:\n"
+        "    asyncio.run(OpenAIBackend(sys.argv[1]).complete(CompletionRequest([])))\n"
+        "except MissingExtraError as error:\n"
+        "    print(error)\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, server.api, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert b"needs the extra 'backend': pip install" in said
 
 
 async def test_urls(server: ScriptedServer) -> None:

@@ -21,6 +21,7 @@ _CHILD = Path(__file__).with_name("llama_child.py")
 START_SECONDS = 300.0
 _STOP_SECONDS = 3.0
 _TAIL_BYTES = 4000
+_MOST_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,15 @@ class Child:
 
     def tail(self) -> str:
         """Return the end of what the process wrote to stderr."""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _TAIL_BYTES))
-        return self._log.read().decode("utf-8", "replace").strip()
+        return self.written(max(0, self.log_size() - _TAIL_BYTES)).strip()
+
+    def log_size(self) -> int:
+        """Return how many bytes the process wrote to stderr so far."""
+        return os.fstat(self._log.fileno()).st_size
+
+    def written(self, since: int) -> str:
+        """Return what the process wrote to stderr from a byte on, at most 64 KiB."""
+        return os.pread(self._log.fileno(), _MOST_BYTES, since).decode("utf-8", "replace")
 
     async def died(self, seconds: float = 1.0) -> bool:
         """Say whether the process has ended, waiting a moment for the news."""
@@ -163,7 +170,7 @@ async def _hear(child: Child) -> None:
 def _check_installed() -> None:
     import importlib.util
 
-    if importlib.util.find_spec("xllamacpp") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("xllamacpp", "openai", "aiohttp")):
         raise MissingExtraError("the embedded model", "local")
 
 

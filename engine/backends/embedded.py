@@ -139,21 +139,24 @@ class EmbeddedBackend:
 
     async def _with_child(self, file: AdapterFile | None, ask: Callable[[OpenAIBackend], Awaitable[_T]]) -> _T:
         """Ask the child; if it crashes meanwhile, once more with a new one."""
-        story = ""
+        story, closings = "", self._supervisor.closings
         for _ in range(2):
             async with self._supervisor.use(file) as running:
+                written = running.child.log_size()
                 try:
                     return await ask(running.client)
-                except BackendUnavailable:
+                except BackendUnavailable as error:
+                    if self._supervisor.closings != closings:
+                        raise BackendUnavailable("the embedded model was closed during this request") from error
                     if not await running.child.died():
                         raise
                     story = running.child.epitaph()
                 except BackendRejected as error:
-                    raise BackendRejected(f"{error}{_last_words(running)}") from error
+                    raise BackendRejected(f"{error}{_last_words(running, written)}") from error
         raise BackendUnavailable(f"the embedded model crashed twice at this request: {story}")
 
 
-def _last_words(running: Running) -> str:
+def _last_words(running: Running, since: int) -> str:
     """Return what llama.cpp wrote about the grammar; its answer says only that it is wrong."""
-    lines = [line for line in running.child.tail().splitlines() if line.startswith("parse:")]
-    return f" ({lines[-1]})" if lines else ""
+    lines = [line for line in running.child.written(since).splitlines() if line.startswith("parse:")]
+    return f" ({lines[0]})" if lines else ""

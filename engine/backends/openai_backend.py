@@ -18,6 +18,8 @@ from engine.errors import BackendError, BackendRejected, ConfigError
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
+# Seconds for the waits between attempts, beside the attempts' own time.
+_WAITS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class OpenAIBackend:
         api_key: The key, if the server wants one; it never appears in a message or a log.
         dialect: The server's software; `auto` asks it once.
         retries: Further attempts after a failure that may pass (429, 5xx, timeout, disconnect, broken JSON).
-        timeout: Seconds for one attempt; all attempts together take at most twice as long.
+        timeout: Seconds for one attempt; all attempts and waits take at most twice as long and 30 s.
         concurrency: How many requests at once the server is good for.
         direct: Ignore the proxies of the environment.
         label: What messages call the server; by default its URL.
@@ -67,7 +69,7 @@ class OpenAIBackend:
         self._label = label
         self._model = model
         self._dialect = dialect
-        self._patience = Patience(retries, timeout, 2 * timeout)
+        self._patience = Patience(retries, timeout, 2 * timeout + _WAITS)
         self._concurrency = concurrency
         self._known: _Known | None = None
         self._probing: asyncio.Task[_Known] | None = None
@@ -85,11 +87,11 @@ class OpenAIBackend:
     def accepts(self, adapter: Adapter) -> bool:
         """Whether this adapter can answer here.
 
-        Before the server was asked (by `model_name` or a first request), every adapter that names itself on the server
-        counts; afterwards, what the server lists.
+        Before the server was asked (by `server` or a first request) every adapter may; afterwards, what the server
+        lists. The last word is the Completion's: it names the adapter that answered.
         """
         if self._known is None:
-            return adapter.served_name is not None
+            return True
         return self._known.dialect.select(self._known.server, adapter).found
 
     async def server(self) -> ServerInfo:
@@ -196,6 +198,11 @@ class OpenAIBackend:
             raise self._clean(translate(cause, replace(where, effort=str(error)))) from cause
         except OpenAIError as error:
             raise self._clean(translate(error, where)) from error
+        except UnicodeEncodeError as error:
+            raise BackendRejected(
+                f"the prompt for {where.url} holds a character that cannot be sent (a lone surrogate, from a file that "
+                f"is not UTF-8): {error.reason}"
+            ) from error
 
     def _clean(self, error: BackendError) -> BackendError:
         return type(error)(self._connection.redact(str(error)))

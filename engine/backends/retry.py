@@ -36,7 +36,7 @@ class GaveUpError(Exception):
     """All attempts failed; the cause is the last failure."""
 
     def __init__(self, attempts: int, seconds: float) -> None:
-        super().__init__(f"{attempts} attempts in {seconds:.1f} s")
+        super().__init__(f"{attempts} attempt{'s' * (attempts > 1)} in {seconds:.1f} s")
         self.attempts = attempts
         self.seconds = seconds
 
@@ -62,7 +62,8 @@ async def with_retries(
     for number in range(1, patience.retries + 2):
         left = patience.total - (time.monotonic() - started)
         try:
-            return await asyncio.wait_for(attempt(), max(0.001, min(patience.timeout, left)))
+            async with asyncio.timeout(max(0.001, min(patience.timeout, left))):
+                return await attempt()
         except Exception as error:
             if not passing(error):
                 raise

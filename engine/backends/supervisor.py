@@ -53,6 +53,7 @@ class Supervisor:
         # Held while a child is started or stopped, and while a restart waits for the others to finish: newcomers queue
         # behind it, so a new adapter gets its turn however busy the model is.
         self._changing = asyncio.Lock()
+        self.closings = 0
 
     @property
     def pid(self) -> int | None:
@@ -109,6 +110,7 @@ class Supervisor:
 
     async def aclose(self) -> None:
         """End the child; a later `use` starts a new one."""
+        self.closings += 1
         async with self._changing:
             await self._stop()
 
