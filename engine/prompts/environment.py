@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from engine.prompts.budget import CALL, BudgetError, check_length, kind_of, settle, spend, text_of, weigh
-from engine.prompts.filters import FILTERS, join_texts, percent, replace
+from engine.prompts.filters import FILTERS, TESTS, join_texts, percent, replace
 from engine.prompts.rewrite import Metered
 
 _TEXT_METHODS = frozenset(
@@ -88,6 +88,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self.globals.update(dict=Allowed(dict), namespace=Allowed(Namespace), range=Allowed(_range))
         self.filters.clear()
         self.filters.update(FILTERS)
+        self.tests.clear()
+        self.tests.update(TESTS)
         self.tick, self.tilde, self.built = Allowed(spend), Allowed(_tilde), Allowed(settle)
 
     def metered(self, tree: nodes.Template) -> nodes.Template:

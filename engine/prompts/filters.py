@@ -12,14 +12,51 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jinja2.filters import FILTERS as JINJA_FILTERS
+from jinja2.tests import TESTS as JINJA_TESTS
 from markupsafe import escape as html_escape
 
 from engine.prompts.budget import CALL, BudgetError, check_length, settle, spend, text_of, weigh
 
+# These turn whatever they get into text, so what they get must be plain data; the number is the value's place.
+_ON_TEXT = {
+    "capitalize": 0,
+    "lower": 0,
+    "title": 0,
+    "trim": 0,
+    "truncate": 1,
+    "upper": 0,
+    "urlencode": 0,
+    "wordcount": 0,
+}
 _AS_THEY_ARE = (
-    *("abs", "capitalize", "count", "d", "default", "dictsort", "filesizeformat", "first", "float", "groupby", "int"),
-    *("items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select"),
-    *("selectattr", "sort", "title", "trim", "truncate", "unique", "upper", "urlencode", "wordcount"),
+    *(
+        "abs",
+        "count",
+        "d",
+        "default",
+        "dictsort",
+        "filesizeformat",
+        "first",
+        "float",
+        "groupby",
+        "int",
+        "items",
+        "last",
+    ),
+    *(
+        "length",
+        "list",
+        "map",
+        "max",
+        "min",
+        "reject",
+        "rejectattr",
+        "reverse",
+        "select",
+        "selectattr",
+        "sort",
+        "unique",
+    ),
 )
 
 
@@ -202,6 +239,15 @@ def _metered(function: Callable[..., Any]) -> Callable[..., Any]:
     return metered
 
 
+def _on_plain(function: Callable[..., Any], at: int) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def on_plain(*args: Any, **named: Any) -> Any:
+        weigh(args[at])
+        return function(*args, **named)
+
+    return on_plain
+
+
 def _table() -> dict[str, Callable[..., Any]]:
     own: dict[str, Callable[..., Any]] = {
         "batch": _bounded("batch", "linecount"),
@@ -223,8 +269,13 @@ def _table() -> dict[str, Callable[..., Any]]:
         "wordwrap": _wordwrap,
     }
     table = {name: JINJA_FILTERS[name] for name in _AS_THEY_ARE} | own
+    table |= {name: _on_plain(JINJA_FILTERS[name], at) for name, at in _ON_TEXT.items()}
     return {name: _metered(function) for name, function in sorted(table.items())}
 
 
 FILTERS = _table()
 """Every filter by name."""
+
+_JINJA_TESTS: dict[str, Any] = dict(JINJA_TESTS)
+TESTS = _JINJA_TESTS | {name: _on_plain(_JINJA_TESTS[name], 0) for name in ("lower", "upper")}
+"""Every test by name."""
