@@ -423,7 +423,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    with pytest.raises(ConfigError, match="holds no model but a adapter"):
+    with pytest.raises(ConfigError, match="is of type 'adapter', not a model"):
         weights_of_file(tmp_path / "lora.gguf")
 
 

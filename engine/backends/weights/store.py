@@ -69,7 +69,9 @@ def weights_of_file(path: Path) -> Weights:
     except GgufError as error:
         raise ConfigError(f"{path} {error}; give a model in GGUF format") from error
     if header.metadata.get("general.type", "model") != "model":
-        raise ConfigError(f"{path} holds no model but a {header.metadata['general.type']}; give a model in GGUF format")
+        raise ConfigError(
+            f"{path} is of type {header.metadata['general.type']!r}, not a model; give a model in GGUF format"
+        )
     known = next((spec for spec in WEIGHTS.values() if spec.file.lower() == path.name.lower()), None)
     if known is not None:
         return Weights(path, known.name, known.plugin, (known.hub_id,))
