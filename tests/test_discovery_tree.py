@@ -165,7 +165,7 @@ def test_rules_hold_in_a_git_worktree(tmp_path: Path) -> None:
 
 PATTERN = st.lists(
     st.sampled_from(
-        ["a", "b", "*.py", "c.py", "/", "/", "**/", "/**", "!", "?", "[ab]", "[!a]", "*", "\\", " ", "#", "d"]
+        ["a", "b", "*.py", "c.py", "/", "/", "**/", "/**", "!", "?", "[ab]", "[!a]", "*", "*", "\\", " ", "#", "d"]
     ),
     min_size=1,
     max_size=4,
@@ -243,7 +243,8 @@ async def test_the_event_loop_is_not_stalled() -> None:
         await asyncio.sleep(0.001)
         stalls.append(time.perf_counter() - start)
     assert (await task).files > 80
-    assert sorted(stalls)[len(stalls) * 99 // 100] < 0.05
+    assert sorted(stalls)[len(stalls) // 2] < 0.01
+    assert sorted(stalls)[len(stalls) * 99 // 100] < 0.1
 
 
 async def test_cancelling_stops_the_workers(root: Path) -> None:

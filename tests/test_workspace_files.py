@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from engine.errors import WorkspaceError
 from engine.files import atomic_write, find_project_root, glob_match, join_inside, normalise
+from engine.files.gitignore import Rules
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,15 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         process.wait()
         content = path.read_bytes()
         assert (len(content), len(set(content))) == (500_000, 1)
+
+
+def test_ignore_rules_take_little_time_whatever_they_say() -> None:
+    rules = Rules("*a" * 30 + "*b\n" + "/x/" + "a*" * 30 + "c\n")
+    start = time.monotonic()
+    assert rules.answer("a" * 250, folder=False) is None
+    assert rules.answer("x/" + "a" * 250, folder=False) is None
+    assert rules.answer("a" * 50 + "b", folder=False) is True
+    assert rules.answer("x/" + "a" * 50 + "c", folder=False) is True
+    assert time.monotonic() - start < 1
+    assert Rules("*a[b]*c*").answer("aaabac", folder=False) is True
+    assert Rules("x*/y*z*/*.py").answer("xx/yaz/q.py", folder=False) is True

@@ -81,6 +81,9 @@ def test_spellings_of_one_file_are_one_file(root: Path) -> None:
         assert workspace.read_text(path) == "A = 1\n"
     workspace.write_text("link-in", "A = 2\n")
     assert workspace.read_text("src/a.py") == "A = 2\n"
+    (root.parent / "alias").symlink_to(root)
+    assert make(root.parent / "alias").read_text(str(root.parent / "alias" / "src" / "a.py")) == "A = 1\n"
+    assert make(root.parent / "alias").read_text(str(root / "src" / "a.py")) == "A = 1\n"
     assert [change.path for change in workspace.changes()] == ["src/a.py"]
     with pytest.raises(WorkspaceError):
         workspace.exists("loop")

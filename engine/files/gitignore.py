@@ -6,11 +6,13 @@ A matcher answers for one path, not for what is below it: a walk asks for each f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 _SPECIAL = re.compile(r"[*?\[\\]")
+_STAR = "[^/]*"
+_FOLDERS = "(?:.*/)?"
 _CLASSES = {
     "alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "blank": " \\t", "digit": "0-9", "lower": "a-z", "punct": "!-/:-@\\[-`{-~",
     "space": "\\s", "upper": "A-Z", "xdigit": "0-9a-fA-F",
@@ -40,10 +42,29 @@ class Rule:
         return self.regex.fullmatch(path if self.whole else path.rpartition("/")[2]) is not None
 
 
-def parse_rules(text: str) -> tuple[Rule, ...]:
-    """Return the rules of a file, the last line (which has the last word) first, without lines that match nothing."""
-    rules = (_rule(line.removesuffix("\r")) for line in reversed(text.removeprefix("\ufeff").split("\n")))
-    return tuple(rule for rule in rules if rule is not None)
+class Rules:
+    """The lines of one file; lines that can match nothing are left out.
+
+    Args:
+        text: The file.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        lines = (_rule(line.removesuffix("\r")) for line in reversed(text.removeprefix("\ufeff").split("\n")))
+        self._last_first = tuple(rule for rule in lines if rule is not None)
+        self._any_name = _union(rule.regex for rule in self._last_first if not rule.whole)
+        self._any_path = _union(rule.regex for rule in self._last_first if rule.whole)
+
+    def answer(self, path: str, *, folder: bool) -> bool | None:
+        """Return whether the last line that is about a path ignores it; None when no line is about it."""
+        if not (self._any_name.fullmatch(path.rpartition("/")[2]) or self._any_path.fullmatch(path)):
+            return None
+        return next((rule.ignores for rule in self._last_first if rule.matches(path, folder=folder)), None)
+
+
+def _union(parts: Iterable[re.Pattern[str]]) -> re.Pattern[str]:
+    """Combine patterns, to find out quickly that none of them matches."""
+    return re.compile("|".join(f"(?:{part.pattern})" for part in parts) or "(?!)", re.DOTALL)
 
 
 @lru_cache(maxsize=4096)
@@ -57,10 +78,28 @@ def _rule(line: str) -> Rule | None:
     pattern = pattern.removesuffix("/")
     whole = "/" in pattern
     try:
-        regex = "".join(_translate(pattern.removeprefix("/"), whole=whole))
+        regex = _join(list(_translate(pattern.removeprefix("/"), whole=whole)))
         return Rule(ignores, folders_only, whole, re.compile(regex, re.DOTALL)) if regex else None
     except (ValueError, re.error):
         return None
+
+
+def _join(parts: list[str]) -> str:
+    """Put the parts together; a star that another one follows in the same name takes as little as it can, for good.
+
+    That matches the same names, and keeps the time in proportion to the name's length.
+    """
+    joined: list[str] = []
+    held = False
+    for index, part in enumerate(parts):
+        if part == _STAR:
+            joined.append(")" if held else "")
+            rest = parts[index + 1 :]
+            ends = next((other for other, later in enumerate(rest) if later in ("/", _FOLDERS, ".*")), len(rest))
+            held = _STAR in rest[:ends]
+            part = "(?>[^/]*?" if held else _STAR  # noqa: PLW2901 - this is what stands for it
+        joined.append(part)
+    return "".join(joined)
 
 
 def _translate(pattern: str, *, whole: bool) -> Iterator[str]:
@@ -100,8 +139,8 @@ def _stars(pattern: str, start: int, end: int, *, whole: bool) -> tuple[str, int
     begins = pattern[max(0, start - 1) : start] in ("", "/") or not _SPECIAL.search(pattern, 0, start)
     rest = pattern[end:]
     if not (whole and begins and end - start > 1 and (not rest or rest.startswith(("/", "\\/")))):
-        return "[^/]*", end
-    return ("(?:.*/)?", end + 1) if rest.startswith("/") else (".*", end)
+        return _STAR, end
+    return (_FOLDERS, end + 1) if rest.startswith("/") else (".*", end)
 
 
 def _bracket(pattern: str, position: int) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.files.gitignore import Rule, parse_rules
+from engine.files.gitignore import Rules
 
 _PRIVATE = frozenset({".git", ".engine"})
 _SKIPPED_FOLDERS = _PRIVATE | {
@@ -16,6 +16,7 @@ _SKIPPED_FOLDERS = _PRIVATE | {
 }  # fmt: skip
 _SKIPPED_FILES = frozenset({".DS_Store", ".coverage"})
 _SKIPPED_SUFFIXES = (".pyc", ".pyo")
+_NONE = Rules()
 
 
 def is_private(path: str) -> bool:
@@ -27,6 +28,8 @@ def is_skipped(name: str, *, folder: bool) -> bool:
     """Tell whether a name is a tool's own folder or file, whatever .gitignore says."""
     if folder:
         return name in _SKIPPED_FOLDERS or name.endswith(".egg-info")
+    if name.startswith(".engine-") and name.endswith(".tmp"):
+        return True  # what a killed `atomic_write` left
     return name in _SKIPPED_FILES or name.endswith(_SKIPPED_SUFFIXES)
 
 
@@ -42,7 +45,7 @@ class IgnoreRules:
 
     def __init__(self, root: Path, *, alone: bool = False) -> None:
         self.root = root
-        self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._rules: dict[str, Rules] = {}
         self._use(root if alone else _repository_top(root))
         parts = self._prefix.split("/")[:-1]
         if any(self._matched("/".join(parts[: count + 1]), folder=True) for count in range(len(parts))):
@@ -72,10 +75,10 @@ class IgnoreRules:
         while base:
             base = base.rpartition("/")[0]
             below = path[len(base) + 1 :] if base else path
-            found = _answer(self._rules_in(base), below, folder=folder)
+            found = self._rules_in(base).answer(below, folder=folder)
             if found is not None:
                 return found
-        return bool(_answer(self._exclude, path, folder=folder))
+        return bool(self._exclude.answer(path, folder=folder))
 
     def ignored_below(self, path: str, *, folder: bool = False) -> bool:
         """Tell whether a file (or folder) is ignored, itself or through one of the folders that it is in."""
@@ -83,22 +86,17 @@ class IgnoreRules:
         folders = ("/".join(parts[:count]) for count in range(1, len(parts)))
         return any(self.ignored(above, folder=True) for above in folders) or self.ignored(path, folder=folder)
 
-    def _rules_in(self, base: str) -> tuple[Rule, ...]:
+    def _rules_in(self, base: str) -> Rules:
         if base not in self._rules:
             self._rules[base] = _read_rules(self._top / base / ".gitignore")
         return self._rules[base]
 
 
-def _read_rules(path: Path | None) -> tuple[Rule, ...]:
+def _read_rules(path: Path | None) -> Rules:
     try:
-        return parse_rules(path.read_text("utf-8", "surrogateescape")) if path else ()
+        return Rules(path.read_text("utf-8", "surrogateescape")) if path else _NONE
     except OSError:
-        return ()
-
-
-def _answer(rules: tuple[Rule, ...], path: str, *, folder: bool) -> bool | None:
-    """Return what the last rule that matches says, or None when none does."""
-    return next((rule.ignores for rule in rules if rule.matches(path, folder=folder)), None)
+        return _NONE
 
 
 def _repository_top(root: Path) -> Path:

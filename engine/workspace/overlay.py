@@ -42,6 +42,7 @@ class Workspace:
     """
 
     def __init__(self, root: Path, permissions: Permissions) -> None:
+        self._spelled_root = Path(os.path.abspath(root))  # noqa: PTH100 - links in it are kept: callers may spell it so
         self.root = Path(os.path.realpath(root))
         self.permissions = permissions
         self._seen: dict[str, _State] = {}
@@ -189,7 +190,7 @@ class Workspace:
     def _name(self, path: str) -> str:
         if not isinstance(path, str):
             raise WorkspaceError(f"{path!r} is not a path: it must be a text")
-        name = normalise(self.root, path)
+        name = normalise(self._spelled_root, path)
         if is_private(name):
             raise PermissionDenied(f"{name} belongs to git or to the engine; no bundle may read or write it")
         return name
