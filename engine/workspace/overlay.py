@@ -8,14 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import PermissionDenied, WorkspaceError
 from engine.files import IgnoreRules, glob_match, is_private, join_inside, matches_any, normalise, walk
-from engine.manifest.bundle_model import Permissions
 from engine.workspace.change import Change
 from engine.workspace.search import search_lines
 from engine.workspace.text import decode_text, encode_text
+
+if TYPE_CHECKING:
+    from engine.manifest.bundle_model import Permissions
 
 MAX_FILE_BYTES = 10 << 20
 MAX_OVERLAY_BYTES = 64 << 20
