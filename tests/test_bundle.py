@@ -4,6 +4,7 @@ import stat
 import zipfile
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -123,6 +124,18 @@ def test_a_bundle_is_resolved(bundle: Bundle, tmp_path) -> None:
         bundle.get_plugin("qwenn")
     options = bundle.constraint_options()
     assert (options.strategy, options.text, options.max_tokens) == ("typed", "forbidden", 64)
+
+
+def test_public_names_are_not_shadowed_by_modules() -> None:
+    import engine.bundle
+    import engine.diagnostics
+    import engine.manifest
+
+    for room in (engine.bundle, engine.diagnostics, engine.manifest):
+        values = [getattr(room, name) for name in room.__all__]  # imports every module behind the names
+        assert not any(isinstance(getattr(room, name), ModuleType) for name in room.__all__)
+        assert room.__all__ == sorted(room.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+        assert len(values) == len(set(room.__all__))
 
 
 def test_a_bundle_is_frozen(bundle: Bundle) -> None:

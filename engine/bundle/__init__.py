@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from engine.bundle.catalog import BundleSummary, Catalog, summarise
     from engine.bundle.load import load_bundle
     from engine.bundle.locate import find_bundles
-    from engine.bundle.validate import Validation, validate, validation
+    from engine.bundle.validating import Validation, validate, validation
 
 __all__ = [
     "Bundle",
@@ -31,7 +31,7 @@ _HOMES = {
     "catalog": ("BundleSummary", "Catalog", "summarise"),
     "load": ("load_bundle",),
     "locate": ("find_bundles",),
-    "validate": ("Validation", "validate", "validation"),
+    "validating": ("Validation", "validate", "validation"),
 }
 
 
@@ -41,8 +41,5 @@ def __getattr__(name: str) -> Any:
 
     for home, names in _HOMES.items():
         if name in names:
-            # The package's attribute `validate` becomes the function, not the module of that name.
-            value = getattr(import_module(f"{__name__}.{home}"), name)
-            globals()[name] = value
-            return value
+            return getattr(import_module(f"{__name__}.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
