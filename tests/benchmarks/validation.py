@@ -75,7 +75,7 @@ class Ours:
             await self.work(folder)
 
     async def work(self, folder: str) -> float:
-        from engine.bundle.validate import validation
+        from engine.bundle import validation
 
         found = validation([folder], use_cache=False)
         if found.diagnostics:
