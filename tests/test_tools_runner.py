@@ -237,6 +237,31 @@ async def test_what_an_external_raises_can_be_caught(
     assert str(error) in str(failed.value)
 
 
+@pytest.mark.parametrize("head", [ASYNC, SYNC])
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize(
+    "error", [StopIteration("end"), asyncio.CancelledError(), RecursionError("deep"), StopAsyncIteration()]
+)
+async def test_odd_exceptions_of_externals(
+    runner: ScriptRunner, head: str, is_async: bool, error: BaseException
+) -> None:
+    def fail(x: int) -> int:
+        raise error
+
+    async def fail_later(x: int) -> int:
+        raise error
+
+    text = head + ("await ask(1)" if head is ASYNC else "ask(1)")
+    with pytest.raises(ToolError):
+        await runner.run(script(text), {}, {"ask": fail_later if is_async else fail}, ScriptLimits(wall=2))
+    assert await runner.run(script("1"), {}, {}) == 1
+
+
+async def test_text_that_is_not_unicode_cannot_enter(runner: ScriptRunner) -> None:
+    with pytest.raises(ToolInputError, match="cannot enter the sandbox"):
+        await runner.run(script(HEAD + 'a: str = Input("a")\na'), {"a": "\ud800"}, {})
+
+
 async def test_an_external_that_returns_no_data(runner: ScriptRunner) -> None:
     with pytest.raises(ToolScriptError, match="TypeError"):
         await runner.run(script(SYNC + "ask(1)"), {}, {"ask": lambda x: object()})

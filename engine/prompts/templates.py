@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +37,7 @@ class Templates:
         self.root = root
         self._limits = limits or RenderLimits()
         self._trees: dict[str, nodes.Template | Diagnostic] = {}
+        self._lock = threading.RLock()
         self._environment = PromptEnvironment(loader=_Loader(self._compile), cache_size=-1)
 
     def file(self, name: str) -> str:
@@ -60,7 +62,8 @@ class Templates:
 
     def check(self, name: str, scope: Scope) -> list[Diagnostic]:
         """Return the findings of a template and of those that it reaches, sorted; renders nothing."""
-        return Scanner(self).check(name, scope)
+        with self._lock:
+            return Scanner(self).check(name, scope)
 
     def render(self, name: str, variables: Mapping[str, Any]) -> str:
         """Return the text of a template; the same input gives the same bytes.
@@ -97,10 +100,11 @@ class Templates:
     def _compile(self, name: str) -> tuple[Any, Diagnostic | None]:
         if name not in self.sources:
             raise TemplateNotFound(name)
-        tree = self.parse(name)
-        if isinstance(tree, Diagnostic):
-            return None, tree
-        del self._trees[name]  # metering changes the tree in place
+        with self._lock:
+            tree = self.parse(name)
+            if isinstance(tree, Diagnostic):
+                return None, tree
+            del self._trees[name]  # metering changes the tree in place
         try:
             return self._environment.compile(self._environment.metered(tree), name, name), None
         except SYNTAX_ERRORS as error:

@@ -84,6 +84,8 @@ def translate(error: MontyError, script: Script, record: CallRecord) -> ToolErro
     frame = frames[-1] if frames else None
     inner = error.exception()
     kind = _limit_kind(inner, frames, script, record)
+    if isinstance(inner, ValueError) and not frames:  # lone surrogates, cycles
+        return ToolInputError(f"{script.file}: a value cannot enter the sandbox: {_short(inner)}")
     if kind:
         return limit_error(script, kind, _line(frames), _short(inner))
     return _script_error(inner, frame, frames, script, record)

@@ -195,11 +195,24 @@ async def _invoke(name: str, function: Callable[..., Any], record: CallRecord, /
     try:
         if inspect.iscoroutinefunction(function):
             return await function(*args, **named)
-        result = await asyncio.to_thread(function, *args, **named)
+        result = await asyncio.to_thread(_in_thread, function, *args, **named)
         return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        record.failures.append((name, error))
+        raise RuntimeError(f"the external '{name}' was cancelled") from error
     except Exception as error:
         record.failures.append((name, error))
         raise _crossing(error) from error
+
+
+def _in_thread(function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+    try:
+        return function(*args, **named)
+    except StopIteration as error:  # asyncio would wait forever
+        raise RuntimeError(f"StopIteration: {error}") from error
 
 
 def _crossing(error: Exception) -> Exception:
