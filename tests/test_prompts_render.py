@@ -167,16 +167,18 @@ def test_dedent(source: str, expected: str) -> None:
     assert render("{{ s|dedent }}", s=source) == expected
 
 
+def shared_by_threads() -> None:
+    templates = Templates({"a": "{% include 'b' %}{{ x ~ '!' }}", "b": "{% for i in [x] %}{{ i }}{% endfor %}"}, "r")
+    with ThreadPoolExecutor(4) as threads:
+        texts = list(threads.map(lambda number: templates.render("a", {"x": number}), range(8)))
+        checks = list(threads.map(lambda _: templates.check("a", Scope({"x": None})), range(8)))
+    assert texts == [f"{number}{number}!" for number in range(8)]
+    assert checks == [[]] * 8
+
+
 def test_threads_may_render_and_check_the_same_templates() -> None:
     for _ in range(20):
-        templates = Templates(
-            {"a": "{% include 'b' %}{{ x ~ '!' }}", "b": "{% for i in [x] %}{{ i }}{% endfor %}"}, "r"
-        )
-        with ThreadPoolExecutor(4) as threads:
-            texts = list(threads.map(lambda number: templates.render("a", {"x": number}), range(8)))
-            checks = list(threads.map(lambda _: templates.check("a", Scope({"x": None})), range(8)))
-        assert texts == [f"{number}{number}!" for number in range(8)]
-        assert checks == [[]] * 8
+        shared_by_threads()
 
 
 @given(st.text(), st.lists(st.one_of(st.text(), st.integers(), st.booleans(), st.none())))
