@@ -121,6 +121,14 @@ def test_named_targets_are_taken_even_when_ignored(root: Path) -> None:
     assert files_of(discover([root / "local.py", root / "build"])) == ["build/gen.py", "local.py"]
 
 
+def test_names_that_are_not_utf8_are_left_out(root: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.py")
+    (root / name).write_text("")
+    assert files_of(discover([root], languages=["python"])) == ["src/a.py"]
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        discover([root / name])
+
+
 def test_folders_of_tools_are_skipped(root: Path) -> None:
     for folder in (
         ".venv",

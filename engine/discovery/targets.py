@@ -12,7 +12,7 @@ from engine.discovery.languages import language_of
 from engine.discovery.model import Note
 from engine.discovery.source import Job
 from engine.errors import ConfigError
-from engine.files import IgnoreRules, find_project_root, is_private, walk
+from engine.files import IgnoreRules, find_project_root, is_private, is_utf8, walk
 from engine.manifest.languages import LANGUAGES, node_types
 
 
@@ -88,6 +88,8 @@ def _inside(place: Path, root: Path) -> str:
     if not place.is_relative_to(root):
         raise ConfigError(f"{place} is outside the project {root}; run from its own project or name another root")
     path = place.relative_to(root).as_posix()
+    if not is_utf8(path):
+        raise ConfigError(f"{path!r}: the name is not UTF-8; rename it")
     if is_private(path):
         raise ConfigError(f"{place} belongs to git or to the engine; name a folder of the project")
     return path

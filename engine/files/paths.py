@@ -58,14 +58,17 @@ def join_inside(root: Path, path: str) -> Path:
     return Path(os.path.realpath(root)) / path
 
 
+def is_utf8(name: str) -> bool:
+    """Tell whether a file name, as Python decoded it, is UTF-8; others cannot be stored or shown."""
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 def _lexical(root: Path, path: str) -> list[str]:
     """Split into names relative to the root, with `.` and `..` resolved."""
     if not path or "\0" in path:
         raise WorkspaceError(f"{path!r} is not a path: it is empty or holds a NUL character")
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError as error:
-        raise WorkspaceError(f"{path!r} is not a path: it holds characters that no file name can have") from error
+    if not is_utf8(path):
+        raise WorkspaceError(f"{path!r} is not a path here: file names must be UTF-8")
     names: list[str] = []
     for name in _below(root, path).split("/"):
         if name == "..":

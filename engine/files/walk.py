@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.files.ignore import IgnoreRules
+from engine.files.paths import is_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Entry:
 def walk(root: Path, rules: IgnoreRules, below: str = ".") -> Iterator[Entry]:
     """Yield the files below a folder in a stable order, without ignored ones.
 
-    Folders that cannot be read are left out; links to folders are listed like links to files. Only regular files and
-    links are yielded.
+    Folders that cannot be read are left out, and so are names that are not UTF-8; links to folders are listed as links
+    are. Only regular files and links are yielded.
 
     Args:
         root: The project's root.
@@ -50,7 +51,7 @@ def _scan(root: Path, folder: str, rules: IgnoreRules) -> tuple[list[Entry], lis
     folders: list[str] = []
     try:
         with os.scandir(root / folder) as items:
-            found = sorted(items, key=lambda item: item.name)
+            found = sorted((item for item in items if is_utf8(item.name)), key=lambda item: item.name)
     except OSError:
         return [], []
     for item in found:

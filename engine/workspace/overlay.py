@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import PermissionDenied, WorkspaceError
-from engine.files import IgnoreRules, glob_match, is_private, join_inside, matches_any, normalise, walk
+from engine.files import IgnoreRules, glob_match, is_private, is_utf8, join_inside, matches_any, normalise, walk
 from engine.workspace.change import Change
 from engine.workspace.search import search_lines
 from engine.workspace.text import decode_text, encode_text
@@ -287,7 +287,7 @@ class Workspace:
                 elif not below:
                     names.pop(child, None)
         for child, folder in names.items():
-            if not is_private(child) and (folder or self.may_read(prefix + child)):
+            if is_utf8(child) and not is_private(child) and (folder or self.may_read(prefix + child)):
                 yield child
 
     def _stays_inside(self, item: os.DirEntry[str]) -> bool:
