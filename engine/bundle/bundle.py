@@ -194,15 +194,16 @@ class Bundle:
             runner: Runs the scripts.
             externals: Host functions by name.
             each: `run` runs all providers, `turn` only those that are renewed before each turn.
-            inputs: Values of the flat node names (`node_text`, `file_path` …) for scripts that declare them.
+            inputs: The variables of the prompts; scripts may declare the flat node names among them (`node_text` …).
 
         Raises:
             ToolError: A provider failed; the message names it.
         """
         from engine.bundle.toolset import run_provider
 
+        given = node_inputs(inputs or {})
         chosen = [item for item in self.context if each == "run" or item.spec.each == "turn"]
-        return {item.spec.name: await run_provider(item, runner, inputs or {}, externals) for item in chosen}
+        return {item.spec.name: await run_provider(item, runner, given, externals) for item in chosen}
 
     @cached_property
     def _when(self) -> Expression | None:
