@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schema_strategies import TOOL_SCHEMAS, mutated
 
-from engine.grammar import check_grammar, inexpressible, inspect_grammar, order_arguments
+from engine.grammar import ToolGrammarError, check_grammar, inexpressible, inspect_grammar, order_arguments
 from engine.messages import ToolCall, ToolSchema
 from engine.models import constraint_for, format_calls, get_plugin, parse_reply
 
@@ -64,3 +64,44 @@ def test_every_grammar_compiles_on_both_and_passes_the_own_check(made, strategy,
     assert inspect_grammar(grammar).fits == ("llama_cpp", "xgrammar")
     assert llama_compiles(grammar)
     assert check_grammar(grammar, compiled=True) == []
+
+
+KEYWORDS = (
+    *("type", "properties", "required", "items", "anyOf", "oneOf", "allOf", "enum", "const", "pattern", "minLength"),
+    *(
+        "maxLength",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "additionalProperties",
+        "prefixItems",
+        "$ref",
+        "$defs",
+    ),
+    *("patternProperties", "propertyNames", "multipleOf", "not", "minProperties", "exclusiveMinimum"),
+)
+SCRAPS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 10**7)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(("string", "object", "array", "integer", "#", "#/$defs/a", "^a*$", "(a|b)+", "[^x]")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from((*KEYWORDS, "a")), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@SLOW
+@given(st.dictionaries(st.sampled_from(KEYWORDS), SCRAPS, max_size=5))
+def test_any_schema_is_written_or_refused(schema):
+    """Whatever stands in a schema, there is a grammar that compiles on both, or a refusal that names the tool."""
+    tools = [ToolSchema("odd", "", schema)]
+    if any(problem.refused for problem in inexpressible(schema)):
+        with pytest.raises(ToolGrammarError, match="odd"):
+            constraint_for(tools)
+        return
+    grammar = constraint_for(tools).value
+    assert inspect_grammar(grammar).fits == ("llama_cpp", "xgrammar")
+    assert llama_compiles(grammar)

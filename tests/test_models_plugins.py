@@ -38,6 +38,10 @@ TURNS = [
 ]
 
 
+def _data(name):
+    return (Path(__file__).parent / "data" / name).read_text(encoding="utf-8")
+
+
 def _chatml(messages):
     turns = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     return turns + "<|im_start|>assistant\n"
@@ -45,9 +49,8 @@ def _chatml(messages):
 
 def test_qwen_renders_what_its_own_template_renders():
     """The file holds what the chat template of Qwen2.5 renders for these turns and tools."""
-    expected = (Path(__file__).parent / "data" / "qwen_turns.txt").read_text(encoding="utf-8")
     messages = QwenPlugin().build_messages("And now?", "You answer briefly.", [WEATHER, TIME], TURNS)
-    assert _chatml(messages) == expected
+    assert _chatml(messages) == _data("qwen_turns.txt")
 
 
 def test_a_system_message_in_the_history_carries_the_tools():
@@ -76,23 +79,7 @@ def test_smollm_declares_tools_as_the_docstring_adapter_was_trained():
     )
     system = "Write a one-sentence docstring for the given Python function."
     messages = SmolLMPlugin().build_messages("def f(): ...", system, [tool])
-    assert messages[0]["content"] == snapshot("""\
-Write a one-sentence docstring for the given Python function.
-
-# Tools
-
-You may call one or more functions to assist with the user query.
-
-You are provided with function signatures within <tools></tools> XML tags:
-<tools>
-{"type": "function", "function": {"name": "write_docstring", "description": "Write the docstring of the function.", "parameters": {"type": "object", "properties": {"summary": {"type": "string", "description": "One sentence that says what the function does."}}, "required": ["summary"]}}}
-</tools>
-
-For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
-<tool_call>
-{"name": <function-name>, "arguments": <args-json-object>}
-</tool_call>\
-""")
+    assert messages[0]["content"] == _data("smollm_system.txt")
 
 
 def test_calls():

@@ -1,4 +1,4 @@
-"""Reading replies: whatever a model writes, a call is found, reported as malformed, or left as text; nothing is lost."""
+"""Reading replies: whatever a model writes is a call, a malformed call or text; nothing is lost."""
 
 import json
 

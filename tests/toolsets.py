@@ -83,7 +83,7 @@ def toolset(seed):
     rng = random.Random(seed)
     names = rng.sample([f"{verb}_{thing}" for verb in VERBS for thing in THINGS], rng.randint(1, 5))
     tools = [
-        ToolSchema(name, name.replace("_", " ").capitalize() + ".", _object(rng, 0, rng.choice((1, 2, 2, 3))))
+        ToolSchema(name, name.replace("_", " ").capitalize() + ".", _object(rng, 0, rng.choice((1, 1, 2, 3))))
         for name in names
     ]
     return tools, rng.choice(REQUESTS)

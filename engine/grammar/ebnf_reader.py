@@ -10,7 +10,7 @@ MAX_REPETITION = 2000
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+|\#[^\n]*)|(?P<line>\r?\n)|(?P<rule>[A-Za-z0-9_.-]+[ \t]*::=)|(?P<string>"(?:[^"\\\n]|\\.)*")
     |(?P<chars>\[(?:[^\]\\\n]|\\.)*\])|(?P<count>\{[ ]*\d+[ ]*(?:,[ ]*\d*[ ]*)?\})|(?P<name>[A-Za-z_][A-Za-z0-9_-]*)
-    |(?P<mark>[()|*+?])|(?P<any>\.)|(?P<token><[^>\n]*>)|(?P<single>'(?:[^'\\\n]|\\.)*')|(?P<look>\(\?=)""",
+    |(?P<look>\(\?=)|(?P<mark>[()|*+?])|(?P<any>\.)|(?P<token><[^>\n]*>)|(?P<single>'(?:[^'\\\n]|\\.)*')""",
     re.VERBOSE,
 )
 _HEX = frozenset("0123456789abcdefABCDEF")

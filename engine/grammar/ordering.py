@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.grammar.schema import resolve
+from engine.grammar.refs import resolve
 
 _MAX_DEPTH = 64
 

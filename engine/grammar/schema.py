@@ -15,11 +15,13 @@ from engine.grammar.json_values import QUOTE, any_value, json_literal, string
 from engine.grammar.merge import ANNOTATIONS, Schema, UnmergeableError, merge
 from engine.grammar.numeric import Range, integers, numbers
 from engine.grammar.pattern import PatternWriter, narrow, parse_cached
+from engine.grammar.refs import recursive_refs, resolve
 from engine.grammar.regex import UnsupportedPatternError
-from engine.grammar.shapes import left_to_check, malformed, types_meant
+from engine.grammar.shapes import has_type, left_to_check, malformed, types_meant
 
 _MAX_DEPTH = 32
-_MAX_STEPS = 20_000
+_MAX_STEPS = 5000
+_MAX_LOOPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Problem:
     reason: str
 
 
+class _TooLargeError(Exception):
+    """The walk has gone deeper or on for longer than any honest schema needs."""
+
+
 class SchemaWriter:
     """Writes one tool's schema; findings collect in `problems`.
 
@@ -50,10 +56,11 @@ class SchemaWriter:
     def __init__(self, root: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS) -> None:
         self.rules = rules
         self.bounds = bounds
-        self.problems: list[Problem] = []
+        self._problems: dict[Problem, None] = {}
         self._root = root
-        self._entered: dict[str, int] = {}
-        self._known: dict[tuple[str, Bounds, frozenset[tuple[str, int]]], Expr | None] = {}
+        self._recursive = recursive_refs(root)
+        self._level = 0
+        self._known: dict[tuple[str, Bounds, int], Expr | None] = {}
         self._steps = 0
 
     @contextmanager
@@ -67,16 +74,18 @@ class SchemaWriter:
 
     def report(self, path: str, keyword: str, reason: str, *, refused: bool = False) -> None:
         """Note a finding once."""
-        problem = Problem(path, keyword, refused, reason)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self._problems[Problem(path, keyword, refused, reason)] = None
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The findings so far."""
+        return list(self._problems)
 
     def write(self, schema: Schema, path: str = "", depth: int = 0) -> Expr | None:
         """Return the grammar of a schema's values, or None when there are none."""
         self._steps += 1
         if depth > _MAX_DEPTH or self._steps > _MAX_STEPS:
-            self.report(path, "$ref", "the schema is too deep or too large", refused=True)
-            return None
+            raise _TooLargeError
         if isinstance(schema, bool):
             return any_value(self.rules, self.bounds) if schema else None
         wrong = "type" if not isinstance(schema, Mapping) else malformed(schema)
@@ -164,16 +173,17 @@ class SchemaWriter:
         if target is None:
             self.report(path, key, f"{ref} is not in the schema", refused=True)
             return None
-        if self._entered.get(ref, 0) > self.bounds.recursion:
+        loops = ref in self._recursive
+        if loops and self._level >= (self.bounds.recursion + 1) * min(len(self._recursive), _MAX_LOOPS):
             return None
         rest = {name: value for name, value in schema.items() if name != key and name not in ANNOTATIONS}
-        memo = (ref, self.bounds, frozenset(self._entered.items()))
+        memo = (ref, self.bounds, self._level)
         if not rest and memo in self._known:
             return self._known[memo]
         joined = self._merge(target, rest, path)
-        self._entered[ref] = self._entered.get(ref, 0) + 1
+        self._level += loops
         found = None if joined is None else self.write(joined, path, depth)
-        self._entered[ref] -= 1
+        self._level -= loops
         if not rest:
             self._known[memo] = found
         return found
@@ -227,30 +237,20 @@ class SchemaWriter:
         return None
 
 
-def resolve(root: Schema, ref: str) -> Schema | None:
-    """Return what a local JSON pointer such as `#/$defs/Item` names, or None."""
-    if not ref.startswith("#"):
-        return None
-    at: Any = root
-    for part in ref[1:].split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        at = at.get(name) if isinstance(at, Mapping) else None
-    return at if isinstance(at, (Mapping, bool)) else None
-
-
 def _satisfies(value: Any, rest: Mapping[str, Any], root: Schema) -> bool:
-    if not rest:
-        return True
-    from jsonschema import Draft202012Validator
+    if not rest or set(rest) == {"type"}:
+        return not rest or has_type(value, types_meant(rest))
+    from jsonschema import Draft202012Validator, SchemaError
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
     defs = {key: root[key] for key in ("$defs", "definitions") if isinstance(root, Mapping) and key in root}
     try:
+        Draft202012Validator.check_schema({**rest, **defs})
         # An empty registry: jsonschema's own would fetch a reference from the network.
         return Draft202012Validator({**rest, **defs}, registry=Registry()).is_valid(value)
-    except Unresolvable as error:
-        raise ValueError(str(error)) from error
+    except (SchemaError, Unresolvable, RecursionError) as error:
+        raise ValueError(f"its siblings are not valid JSON Schema: {str(error)[:200]}") from error
 
 
 def _apart(branches: Sequence[Schema]) -> bool:
@@ -294,7 +294,11 @@ def write_arguments(
         extra = {} if free and parameters.get("properties") != {} else {"additionalProperties": False}
         parameters = {"type": "object", **extra, **parameters}
     writer = SchemaWriter(parameters, rules, bounds)
-    found = writer.write(parameters)
+    try:
+        found = writer.write(parameters)
+    except _TooLargeError:
+        writer.report("", "properties", "the schema is too deep or too large", refused=True)
+        return None, writer.problems
     if found is None and not any(problem.refused for problem in writer.problems):
         writer.report("", "type", "no value satisfies the schema", refused=True)
     return found, writer.problems

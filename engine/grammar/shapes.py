@@ -9,7 +9,7 @@ TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and value == int(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9 and value == int(value)
 
 
 def _number(value: Any) -> bool:
@@ -109,3 +109,13 @@ def types_meant(schema: Mapping[str, Any]) -> list[str]:
         names = schema["type"]
         return [names] if isinstance(names, str) else list(dict.fromkeys(names))
     return [name for name, keys in _HINTS.items() if any(key in schema for key in keys)]
+
+
+def has_type(value: Any, names: Sequence[str]) -> bool:
+    """Whether a JSON value has one of the types."""
+    if value is None or isinstance(value, bool):
+        return ("null" if value is None else "boolean") in names
+    if isinstance(value, (int, float)):
+        return "number" in names or ("integer" in names and value == int(value))
+    kinds = ((str, "string"), (Mapping, "object"), (list, "array"))
+    return any(isinstance(value, kind) and name in names for kind, name in kinds)

@@ -68,7 +68,11 @@ class ToolGrammar:
 
     def grammar(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> str:
         """Return the grammar's text; the same content is written once."""
-        content = json.dumps([[tool.name, tool.parameters] for tool in tools], default=_plain)
+        try:
+            content = json.dumps([[tool.name, tool.parameters] for tool in tools], default=_plain)
+        except (TypeError, ValueError, RecursionError) as error:
+            names = ", ".join(tool.name for tool in tools)
+            raise ToolGrammarError(f"the schema of a tool ({names}) is not JSON: {error}") from error
         reply = _Reply(self, content, frame, options.parallel_calls, options.text == "allowed")
         return _fitted(reply, options.bounds, options.max_tokens)
 
