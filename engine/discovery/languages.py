@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BundleError
@@ -60,8 +60,8 @@ def own_query(language: str) -> Query:
     """Return the compiled query of discovery's own node types."""
     from tree_sitter import Query
 
-    text = files("engine.discovery").joinpath("queries", f"{_QUERY_OF.get(language, language)}.scm").read_text("utf-8")
-    return Query(grammar(language), text)
+    path = Path(__file__).parent / "queries" / f"{_QUERY_OF.get(language, language)}.scm"
+    return Query(grammar(language), path.read_text("utf-8"))
 
 
 @lru_cache(maxsize=256)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from engine.discovery.model import CodeNode, Discovery, Note
@@ -50,6 +48,9 @@ def discover(
     plan = _without_other_languages(plan, wanted)
     if _is_small(plan.jobs):
         return _result(plan, [scan_file(plan.root, job, wanted) for job in plan.jobs])
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     from engine.discovery.pool import scan_in_workers
 
     with ThreadPoolExecutor(1) as thread:  # the caller may have a running event loop in this one
@@ -68,6 +69,8 @@ async def discover_async(
 
     tree-sitter holds the interpreter's lock while it parses, so all but small trees are read by worker processes.
     """
+    import asyncio
+
     wanted = make_filter(languages, types, query)
     plan = await asyncio.to_thread(make_plan, targets, root, wanted)
     plan = _without_other_languages(plan, wanted)
