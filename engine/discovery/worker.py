@@ -6,12 +6,16 @@ A frame is its length in 8 bytes (big-endian) and that many bytes of `marshal` d
 
 from __future__ import annotations
 
+import gc
 import marshal
 import signal
 import sys
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from engine.discovery.model import CodeNode
 from engine.discovery.scan import scan_file
 from engine.discovery.source import Job
 from engine.discovery.targets import Filter
@@ -19,26 +23,23 @@ from engine.discovery.targets import Filter
 SECONDS_PER_FILE = 20.0
 """A parse that takes longer ends the worker: the default action of SIGALRM needs no interpreter lock."""
 
-_FIELDS = (
-    "node_id", "type", "name", "qualified_name", "language", "file_path", "text", "docstring", "start_line", "end_line",
-    "start_byte", "end_byte", "content_hash",
-)  # fmt: skip
+_row = attrgetter(*(field.name for field in fields(CodeNode)))
 
 
 def main() -> None:
     """Answer batches until standard input ends."""
+    gc.disable()  # nothing here refers to itself, and the nodes of a file are many
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     first = _receive(source)
     if first is None:
         return
     root, wanted = Path(first[0]), Filter(None, first[1], first[2])
     while (batch := _receive(source)) is not None:
-        for fields in batch:
+        for job in batch:
             signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_FILE)
-            nodes, note, read = scan_file(root, Job(*fields), wanted)
+            nodes, note, read = scan_file(root, Job(*job), wanted)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            rows = [tuple(getattr(node, name) for name in _FIELDS) for node in nodes]
-            data = marshal.dumps((rows, note, read))
+            data = marshal.dumps((list(map(_row, nodes)), note, read))
             sink.write(len(data).to_bytes(8) + data)
             sink.flush()
 
