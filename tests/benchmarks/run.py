@@ -1,4 +1,4 @@
-"""One run of two turns and a tool call, beside other clients doing the same turns, against a server that answers at once."""
+"""One run of two turns and a tool call against a server that answers at once, beside other clients doing the same."""
 
 from __future__ import annotations
 

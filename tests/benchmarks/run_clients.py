@@ -73,7 +73,7 @@ class EngineRun(_Runs):
         self._bus = Bus(self._log)
         self._runner = ScriptRunner()
         self._plugin = get_plugin("qwen")
-        self._tool: Any = toolcall.tool(self._runner) if sandbox else PythonTool(_plain)
+        self._tool: Any = toolcall.tool(self._runner) if sandbox else PythonTool(_plain, name="write_docstring")
 
     async def open(self) -> None:
         await self._stack.enter_async_context(self._runner)
@@ -105,9 +105,6 @@ class EngineRun(_Runs):
 async def _plain(summary: str) -> dict[str, Any]:
     """Write or replace the docstring of the function."""
     return write_docstring(summary)
-
-
-_plain.__name__ = "write_docstring"
 
 
 class OpenAIRun(_Runs):
