@@ -181,6 +181,11 @@ async def test_lint_says_when_nothing_can_be_fixed_safely(shop: Path) -> None:
     assert (called.result.outcome, called.changes) == ("partial", ())
 
 
+def run_pytest(root: Path, path: Path) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode
+
+
 VALUES = {"numbers": [12.5, 80, 3], "words": "apple, pear, plum"}
 
 
@@ -191,11 +196,10 @@ async def test_tests_hold_what_the_function_returns(shop: Path) -> None:
     path = shop / called.changes[0].path
     path.parent.mkdir()
     path.write_text(called.text)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
-    assert subprocess.run(command, cwd=shop, capture_output=True).returncode == 0
+    assert run_pytest(shop, path) == 0
     pricing = shop / "shop" / "pricing.py"
     pricing.write_text(pricing.read_text().replace("(100 - percent)", "(101 - percent)"))
-    assert subprocess.run(command, cwd=shop, capture_output=True).returncode == 1
+    assert run_pytest(shop, path) == 1
 
 
 async def test_tests_find_the_types_that_an_unannotated_function_takes(shop: Path) -> None:
