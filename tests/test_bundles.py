@@ -129,7 +129,7 @@ async def test_docstring_refuses_what_the_grammar_forbids(tmp_path: Path, senten
     assert (called.result.is_error, called.changes) == (True, ())
 
 
-@pytest.mark.parametrize("sentence", ["Write the docstring of it.", "A" + " word" * 23 + " here."])
+@pytest.mark.parametrize("sentence", ["Write the docstring of it.", "Parse the .", "Return the sum of.", "Return `a.", "Return (a.", "A" + " word" * 23 + " here."])
 async def test_docstring_declines_a_worthless_sentence(tmp_path: Path, sentence: str) -> None:
     (tmp_path / "code.py").write_text("def target():\n    return 1\n")
     called = await call_tool("docstring", tmp_path, "target", {"summary": sentence})
