@@ -38,6 +38,11 @@ def write_docstring(summary: str) -> dict[str, Any]:
     return {"result": True, "summary": f"wrote {len(text)} characters", "outcome": "success"}
 
 
+async def _plain(summary: str) -> dict[str, Any]:
+    """Write or replace the docstring of the function."""
+    return write_docstring(summary)
+
+
 class _Runs:
     """Takes so many runs, so many at once."""
 
@@ -100,11 +105,6 @@ class EngineRun(_Runs):
 
     async def close(self) -> None:
         await self._stack.aclose()
-
-
-async def _plain(summary: str) -> dict[str, Any]:
-    """Write or replace the docstring of the function."""
-    return write_docstring(summary)
 
 
 class OpenAIRun(_Runs):
@@ -170,13 +170,14 @@ class PydanticAIRun(_Runs):
     """A Pydantic AI agent with the same tool."""
 
     def __init__(self, url: str) -> None:
-        from pydantic_ai import Agent
+        from pydantic_ai import Agent, Tool
         from pydantic_ai.models.openai import OpenAIChatModel
         from pydantic_ai.providers.openai import OpenAIProvider
 
         model = OpenAIChatModel("m", provider=OpenAIProvider(base_url=url, api_key="none"))
         settings: Any = {"temperature": 0.0, "max_tokens": _MAX_TOKENS}
-        self._agent = Agent(model, system_prompt=SYSTEM, tools=[write_docstring], model_settings=settings)
+        tool = Tool(_plain, name="write_docstring")  # async: a plain function would be sent to a thread
+        self._agent = Agent(model, system_prompt=SYSTEM, tools=[tool], model_settings=settings)
 
     async def open(self) -> None:
         await self.one(0)
