@@ -31,7 +31,8 @@ class Document:
         data: The top-level mapping; empty when the text could not be read at all.
         positions: Where each path of the data stands.
         diagnostics: Findings of the reading.
-        tainted: Paths that have a finding already; later passes say nothing more about them.
+        tainted: Paths whose value has a finding already; later passes say nothing more about it.
+        odd_keys: Paths whose key has a finding already.
     """
 
     file: str
@@ -40,6 +41,7 @@ class Document:
     positions: Positions
     diagnostics: tuple[Diagnostic, ...] = ()
     tainted: frozenset[JsonPath] = field(default_factory=frozenset)
+    odd_keys: frozenset[JsonPath] = field(default_factory=frozenset)
 
     @property
     def usable(self) -> bool:

@@ -33,13 +33,14 @@ class SchemaFinding:
 
 
 def schema_findings(document: Document, errors: Sequence[SchemaError]) -> list[SchemaFinding]:
-    """Turn jsonschema's errors into findings, less those where the reading found something already."""
+    """Turn jsonschema's errors into findings, less those about values in which the reading found something already."""
     found: list[SchemaFinding] = []
     seen: set[tuple[str, JsonPath, str]] = set()
     for error in _leaves(errors):
         for finding in _translate(document, error):
             mark = (finding.diagnostic.code, finding.path, finding.diagnostic.message)
-            if mark not in seen and finding.path not in document.tainted:
+            known = document.odd_keys if finding.diagnostic.code == "S001" else document.tainted
+            if mark not in seen and finding.path not in known:
                 seen.add(mark)
                 found.append(finding)
     return found

@@ -69,7 +69,9 @@ def read_yaml(text: str, file: str) -> Document:
     data = builder.build(root)
     if builder.exploded:
         return Document(file, text, {}, Positions(file), tuple(builder.findings))
-    return Document(file, text, data, Positions(file, root), tuple(builder.findings), frozenset(builder.tainted))
+    odd_keys = frozenset(builder.odd_keys)
+    tainted = frozenset(builder.tainted) | odd_keys
+    return Document(file, text, data, Positions(file, root), tuple(builder.findings), tainted, odd_keys)
 
 
 class _TooMany(Exception):  # noqa: N818 - leaves the walk, never the module
@@ -83,6 +85,7 @@ class _Builder:
         self.file = file
         self.findings: list[Diagnostic] = []
         self.tainted: set[JsonPath] = set()
+        self.odd_keys: set[JsonPath] = set()
         self.exploded = False
         self._count = 0
         self._open: set[int] = set()
@@ -143,7 +146,7 @@ class _Builder:
                 return None
         elif not isinstance(value, str):
             self._report("Y006", f"the key {node.value or '(empty)'} is not text", node, "quote it")
-        self.tainted.add((*path, node.value))
+        self.odd_keys.add((*path, node.value))
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode, path: JsonPath) -> Any:
