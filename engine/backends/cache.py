@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.files import cache_folder
 
 
 def cache_dir(*parts: str) -> Path:
@@ -16,10 +17,7 @@ def cache_dir(*parts: str) -> Path:
     Raises:
         ConfigError: The folder cannot be made.
     """
-    from platformdirs import user_cache_dir
-
-    root = os.environ.get("ENGINE_CACHE_DIR") or user_cache_dir("engine")
-    folder = Path(root).expanduser().joinpath(*parts)
+    folder = cache_folder().joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -16,19 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.diagnostics import CODES, Diagnostic, Edit, Span
+from engine.files import cache_folder
 
 FORMAT = 1
 MAX_ROWS = 20_000
 _LOG = logging.getLogger(__name__)
 # What findings depend on beside the bundle itself.
 _DISTRIBUTIONS = ("bundle-engine", "pydantic-monty", "jinja2", "jsonschema", "tree-sitter", "xgrammar")
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder; `ENGINE_CACHE_DIR` moves it."""
-    from platformdirs import user_cache_dir
-
-    return Path(os.environ.get("ENGINE_CACHE_DIR") or user_cache_dir("engine"))
 
 
 @cache
