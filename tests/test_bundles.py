@@ -129,7 +129,17 @@ async def test_docstring_refuses_what_the_grammar_forbids(tmp_path: Path, senten
     assert (called.result.is_error, called.changes) == (True, ())
 
 
-@pytest.mark.parametrize("sentence", ["Write the docstring of it.", "Parse the .", "Return the sum of.", "Return `a.", "Return (a.", "A" + " word" * 23 + " here."])
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Write the docstring of it.",
+        "Parse the .",
+        "Return the sum of.",
+        "Return `a.",
+        "Return (a.",
+        "A" + " word" * 23 + " here.",
+    ],
+)
 async def test_docstring_declines_a_worthless_sentence(tmp_path: Path, sentence: str) -> None:
     (tmp_path / "code.py").write_text("def target():\n    return 1\n")
     called = await call_tool("docstring", tmp_path, "target", {"summary": sentence})
@@ -139,9 +149,9 @@ async def test_docstring_declines_a_worthless_sentence(tmp_path: Path, sentence:
 async def test_docstring_declines_invented_words_unless_told_not_to(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("def quit(self):\n    self.send('QUIT')\n    self.sock.closeAll()\n")
     for sentence, outcome in [("Quit the server.", "partial"), ("Send and close the socket.", "success")]:
-        called = await call_tool("docstring", tmp_path, "quit", {"summary": sentence})
+        called = await call_tool("docstring", tmp_path, "quit", {"summary": sentence}, strict="always")
         assert called.result.outcome == outcome, sentence
-    called = await call_tool("docstring", tmp_path, "quit", {"summary": "Quit the server."}, strict=False)
+    called = await call_tool("docstring", tmp_path, "quit", {"summary": "Quit the server."}, strict="never")
     assert called.result.outcome == "success"
 
 
