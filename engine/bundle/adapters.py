@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.bundle.cache import cache_folder
 from engine.bundle.source import BundleSource
+from engine.files import cache_folder
 from engine.manifest.bundle_model import AdapterSpec
 from engine.models.base import Adapter
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from engine.bundle.cache import cache_folder
 from engine.bundle.draft import Draft, ScriptUse
 from engine.bundle.names import as_script, tool_names
 from engine.diagnostics import Diagnostic, Span
+from engine.files import cache_folder
 from engine.manifest.bundle_model import ScriptTool
 from engine.messages import ToolSchema
 
