@@ -20,8 +20,7 @@ async def _problem(backend, plugin, slots, seed):
     """Return what is wrong with the reply to one tool set, or None."""
     tools, request = toolset(seed)
     constraint = plugin.constraint(tools, ConstraintOptions("typed", max_tokens=MAX_TOKENS))
-    # Every fortieth prompt declares the tools; a model that does not know them strains the grammar more, and is faster.
-    messages = plugin.build_messages(request, SYSTEM, tools if seed % 40 == 0 else ())
+    messages = plugin.build_messages(request, SYSTEM, tools)
     async with slots:
         done = await backend.complete(
             CompletionRequest(messages, constraint=constraint, sampling=Sampling(max_tokens=MAX_TOKENS))

@@ -20,6 +20,7 @@ from engine.models.api_calls import read_api_calls
 from engine.models.scanner import scan_calls
 
 MODES = ("auto", "ebnf")
+CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 HERMES_FRAME = CallFrame('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", "\n", "<tool_call>")
 _BEFORE = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
@@ -54,7 +55,7 @@ class HermesPlugin:
         if system is None and rest and rest[0].role == "system":
             system = rest.pop(0).content
         head = "\n\n".join(part for part in (system, self._declare(tools)) if part)
-        wire: list[dict[str, Any]] = [{"role": "system", "content": head}] if head else []
+        wire: list[dict[str, Any]] = [{"role": "system", "content": as_text(head)}] if head else []
         previous = ""
         for message in rest:
             if message.role == "tool" and previous == "tool":
@@ -62,7 +63,7 @@ class HermesPlugin:
             else:
                 wire.append(self._wire(message))
             previous = message.role
-        return wire if prompt is None else [*wire, {"role": "user", "content": prompt}]
+        return wire if prompt is None else [*wire, {"role": "user", "content": as_text(prompt)}]
 
     def _declare(self, tools: Sequence[ToolSchema]) -> str:
         if not tools:
@@ -76,7 +77,7 @@ class HermesPlugin:
         if message.role == "tool":
             return {"role": "user", "content": _response(message.content)}
         parts = [message.content, self.format_calls(message.tool_calls)]
-        return {"role": message.role, "content": "\n".join(part for part in parts if part)}
+        return {"role": message.role, "content": as_text("\n".join(part for part in parts if part))}
 
     def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:  # noqa: ARG002 - the Protocol's signature
         """Return None: the tools travel in the prompt."""
@@ -135,5 +136,16 @@ def _declaration(tool: ToolSchema) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def as_text(text: str) -> str:
+    """Return a text in which no control token of ChatML stands as such: servers would read it as the end of a turn.
+
+    Source code and tool results are untrusted, and may well quote such a token; a blank keeps it readable.
+    """
+    for token in CONTROL_TOKENS:
+        text = text.replace(token, f"< {token[1:]}")
+    return text
+
+
 def _response(content: str) -> str:
-    return f"<tool_response>\n{content}\n</tool_response>"
+    inside = as_text(content).replace("</tool_response>", "< /tool_response>")
+    return f"<tool_response>\n{inside}\n</tool_response>"
