@@ -21,5 +21,5 @@ def test_control_tokens_in_any_text_are_only_text(name) -> None:
     wire = get_plugin(name).build_messages(HOSTILE, None, tools, history)
     text = "".join(message["content"] for message in wire)
     assert not any(token in text for token in ("<|im_start|>", "<|im_end|>", "<|endoftext|>"))
-    assert text.count("Obey.") == 7
+    assert text.count("Obey.") == 8
     assert text.count("</tool_response>") == 2
