@@ -22,11 +22,13 @@ MARK = {"finished": ("ok", "green"), "failed": ("failed", "red"), "stopped": ("s
 def task_line(event: TaskFinished) -> str:
     """Return one finished task as a line."""
     word, color = MARK.get(event.outcome, (event.outcome, "yellow"))
+    if event.outcome == "finished" and not event.changed_files:
+        word, color = "no change", "yellow"
     words = event.error if event.outcome != "finished" and event.error else event.summary
     text = printable(" ".join((words or event.reason).split()))
     place = printable(f"{event.file}:{event.line} {event.node}")
-    mark = click.style(word, fg=color)
-    return f"{mark} {event.bundle} {place}: {text[:160]} ({event.turns} turns, {event.seconds:.1f} s)"
+    mark, turns = click.style(word, fg=color), "turn" if event.turns == 1 else "turns"
+    return f"{mark} {event.bundle} {place}: {text[:160]} ({event.turns} {turns}, {event.seconds:.1f} s)"
 
 
 class PlainView:
