@@ -126,6 +126,7 @@ class App:
     def backend(self, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None) -> Backend:
         """Make the backend that the request, engine.yaml and the bundles ask for."""
         spec = self.config.backend
+        self._refuse_roles(bundles)
         if request.base_url or spec.kind == "openai":
             return self._server(request)
         from engine.backends import (
@@ -148,6 +149,17 @@ class App:
             fetch(known.name)
         adapters = [adapter for bundle in bundles for adapter in bundle.adapters.values()]
         return EmbeddedBackend(resolve_weights(name), adapters=adapters)
+
+    def _refuse_roles(self, bundles: Sequence[Bundle]) -> None:
+        """Say that roles don't resolve yet, rather than let some other model answer."""
+        if self.config.backend.kind == "roles":
+            raise ConfigError("backend.kind: roles is not available in this version: use embedded or openai")
+        for bundle in bundles:
+            if bundle.manifest.model.role is not None:
+                raise ConfigError(
+                    f"bundle '{bundle.name}' asks for the role '{bundle.manifest.model.role}', and roles are not available "
+                    f"in this version: name the model with model.id, or leave both out"
+                )
 
     def _server(self, request: RunRequest) -> Backend:
         from engine.backends import OpenAIBackend

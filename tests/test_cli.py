@@ -163,6 +163,17 @@ def test_an_invalid_bundle_prints_its_findings(bundle, project) -> None:
     assert "max_turns" in result.stderr
 
 
+def test_roles_are_refused_and_no_other_model_answers(bundle, project, server) -> None:
+    (bundle / "bundle.yaml").write_text(MANIFEST.replace("plugin: qwen", "plugin: qwen, role: llm.inference"))
+    refused = run_bundle(bundle, project, server)
+    assert (refused.returncode, "llm.inference" in refused.stderr) == (2, True)
+    (bundle / "bundle.yaml").write_text(MANIFEST)
+    (project / "engine.yaml").write_text("backend: {kind: roles, file: hub.yaml}\n")
+    refused = run_bundle(bundle, project, server)
+    assert (refused.returncode, "roles" in refused.stderr) == (2, True)
+    assert server.bodies == []
+
+
 def test_environment_variables_stand_for_options(bundle, project, server) -> None:
     result = engine("run", bundle, "-t", "src", cwd=project, ENGINE_RUN_BASE_URL=server.api, ENGINE_RUN_LIMIT="1")
     assert "1 finished" in result.stdout
