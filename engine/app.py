@@ -155,10 +155,11 @@ class App:
         if self.config.backend.kind == "roles":
             raise ConfigError("backend.kind: roles is not available in this version: use embedded or openai")
         for bundle in bundles:
-            if bundle.manifest.model.role is not None:
+            role = bundle.manifest.model.role
+            if role is not None:
                 raise ConfigError(
-                    f"bundle '{bundle.name}' asks for the role '{bundle.manifest.model.role}', and roles are not available "
-                    f"in this version: name the model with model.id, or leave both out"
+                    f"bundle '{bundle.name}' asks for the role '{role}', and roles are not available in this version: "
+                    f"name the model with model.id, or leave both out"
                 )
 
     def _server(self, request: RunRequest) -> Backend:
