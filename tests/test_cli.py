@@ -163,6 +163,12 @@ def test_an_invalid_bundle_prints_its_findings(bundle, project) -> None:
     assert "max_turns" in result.stderr
 
 
+def test_render_says_why_a_node_is_not_taken(bundle, project) -> None:
+    (bundle / "bundle.yaml").write_text(MANIFEST.replace("nodes: {", "nodes: {when: \"node.name != 'first'\", "))
+    result = engine("render", bundle, "-t", "src/a.py::first", cwd=project)
+    assert (result.returncode, "does not take first" in result.stderr) == (2, True)
+
+
 def test_roles_are_refused_and_no_other_model_answers(bundle, project, server) -> None:
     (bundle / "bundle.yaml").write_text(MANIFEST.replace("plugin: qwen", "plugin: qwen, role: llm.inference"))
     refused = run_bundle(bundle, project, server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from engine.app import App, RunRequest
 from engine.cli.console import printable, project_option, report_findings
 from engine.errors import BundleError, ConfigError
-from engine.run import Rendered
+from engine.run import Plan, Rendered, matches
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
@@ -54,10 +55,18 @@ def command(bundle: str, target: str, params: tuple[str, ...], as_json: bool, **
 async def _render(app: App, request: RunRequest) -> Rendered:
     async with app.session(request) as session:
         if not session.plan.tasks:
-            found = (node.qualified_name for part in session.plan.discoveries for node in part.nodes)
-            names = ", ".join(dict.fromkeys(found)) or "no nodes of the bundle's languages and types"
-            raise ConfigError(f"the bundle takes no such node; the file has: {names[:400]}")
+            raise ConfigError(_no_task(session.plan, request.nodes))
         return await session.render(session.plan.tasks[0])
+
+
+def _no_task(plan: Plan, patterns: Sequence[str]) -> str:
+    """Say why the bundle takes none of the nodes that were asked for."""
+    nodes = [node for part in plan.discoveries for node in part.nodes]
+    there = [node.qualified_name for node in nodes if any(matches(node, pattern) for pattern in patterns)]
+    if there:
+        return f"the bundle does not take {there[0]}: its nodes.when leaves it out"
+    names = ", ".join(dict.fromkeys(node.qualified_name for node in nodes))
+    return f"there is no such node; the file has: {names[:400] or 'none of the languages and types of the bundle'}"
 
 
 def show(rendered: Rendered) -> None:

@@ -1,7 +1,7 @@
 """The run room: plan, execute, check, offer, review."""
 
 from engine.run.execute import RunResult
-from engine.run.plan import Assignment, Task, make_tasks
+from engine.run.plan import Assignment, Task, make_tasks, matches
 from engine.run.render import Rendered
 from engine.run.review import Review
 from engine.run.root import find_root
@@ -23,4 +23,5 @@ __all__ = [
     "TaskResult",
     "find_root",
     "make_tasks",
+    "matches",
 ]
