@@ -7,23 +7,23 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.bundle import Bundle, load_bundle
-from engine.discovery import CodeNode, Discovery, discover_async
-from engine.discovery import discover as discover_nodes
 from engine.errors import ConfigError, MissingExtraError
 from engine.events import EventLog, LogReader
-from engine.manifest import EngineConfig, load_engine_config
-from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Services, Session, find_root, make_tasks
-from engine.tools import ScriptRunner
-from engine.workspace import ChangeStore
+from engine.run.root import find_root
 
+# Rooms are imported where they are wired: looking at runs and changes needs no model, manifest or sandbox.
 if TYPE_CHECKING:
     from engine.backends import Backend
+    from engine.bundle import Bundle
+    from engine.discovery import CodeNode, Discovery
+    from engine.manifest import EngineConfig
     from engine.manifest.engine_model import Operation
+    from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Session
 
 Fetch = Callable[[str], object]
 """Downloads known weights by name, if they are not here."""
@@ -65,21 +65,32 @@ class App:
 
     Args:
         root: The project's root; targets lie below it, and `.engine/` is made there when something runs.
-        config: The project's engine.yaml.
+        config: The project's settings; by default what engine.yaml and the environment say.
     """
 
-    def __init__(self, root: Path, config: EngineConfig) -> None:
-        self.root, self.config = root.resolve(), config
+    def __init__(self, root: Path, config: EngineConfig | None = None) -> None:
+        self.root, self._config = root.resolve(), config
 
     @classmethod
     def open(cls, project: Path | None = None, targets: Sequence[str | Path] = ()) -> App:
         """Find the project: as given, else around the working directory, else around the targets."""
-        root = find_root(project, targets)
-        config, _ = load_engine_config(root, None, os.environ)
-        return cls(root, config)
+        return cls(find_root(project, targets))
+
+    @cached_property
+    def config(self) -> EngineConfig:
+        """The project's settings.
+
+        Raises:
+            ConfigError: engine.yaml or a variable is wrong.
+        """
+        from engine.manifest import load_engine_config
+
+        return self._config or load_engine_config(self.root, None, os.environ)[0]
 
     def bundle(self, source: str | Path | Bundle) -> Bundle:
         """Load a bundle by path, or by name from the project's bundle folder."""
+        from engine.bundle import Bundle, load_bundle
+
         if isinstance(source, Bundle):
             return source
         named = self.root / self.config.bundles / str(source)
@@ -99,6 +110,9 @@ class App:
         Raises:
             ConfigError: There is no such run.
         """
+        from engine.run import Review
+        from engine.workspace import ChangeStore
+
         with self.reader() as log:
             return Review(self.root, ChangeStore(self.root), log.resolve(run_id))
 
@@ -113,6 +127,10 @@ class App:
             backend: A backend to use instead of the configured one; it stays open.
             fetch: Downloads missing weights; without it, missing weights only allow to plan and render.
         """
+        from engine.run import Services, Session
+        from engine.tools import ScriptRunner
+        from engine.workspace import ChangeStore
+
         bundles = [await asyncio.to_thread(self.bundle, source) for source in request.bundles]
         used = backend or self.backend(request, bundles, fetch)
         async with contextlib.AsyncExitStack() as stack:
@@ -196,6 +214,8 @@ class App:
         return next((op for op in self.config.operations.values() if op.enabled and op.bundle == bundle.name), None)
 
     async def _plan(self, request: RunRequest, bundles: Sequence[Bundle], backend: Backend) -> Plan:
+        from engine.run import Plan, make_tasks
+
         assignments = [self._assignment(bundle, request, backend) for bundle in bundles]
         whole = await self._discover(request, [bundle for bundle in bundles if bundle.query is None])
         parts = [whole]
@@ -209,6 +229,8 @@ class App:
         return Plan(tuple(assignments), tuple(parts), tuple(tasks[: request.limit]))
 
     async def _discover(self, request: RunRequest, bundles: Sequence[Bundle]) -> Discovery:
+        from engine.discovery import Discovery, discover_async
+
         if not bundles:
             return Discovery((), 0)
         named = [set(bundle.manifest.nodes.languages) for bundle in bundles]
@@ -224,6 +246,8 @@ class App:
 
     def _assignment(self, bundle: Bundle, request: RunRequest, backend: Backend) -> Assignment:
         """Resolve a bundle's settings: command line, then engine.yaml's operation, then the bundle."""
+        from engine.run import Assignment
+
         operation = self._operation(bundle)
         spec = bundle.manifest.model
         adapter = request.adapter or spec.adapter
@@ -244,6 +268,8 @@ class App:
         )
 
     def _settings(self, request: RunRequest, backend: Backend) -> RunSettings:
+        from engine.run import RunSettings
+
         operations = self.config.operations.values()
         return RunSettings(
             concurrency=request.concurrency or self.config.run.concurrency or backend.concurrency,
@@ -270,6 +296,8 @@ def discover(targets: Sequence[str | Path], languages: Sequence[str] | None = No
     Raises:
         ConfigError: A target does not exist or a language is unknown.
     """
+    from engine.discovery import discover as discover_nodes
+
     return list(discover_nodes(targets, languages=languages).nodes)
 
 

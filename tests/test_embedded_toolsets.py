@@ -35,7 +35,7 @@ async def _problem(backend, plugin, slots, seed):
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_every_reply_is_a_valid_call(weights):
     backend = EmbeddedBackend(weights, parallel=4)
     plugin = get_plugin("smollm")

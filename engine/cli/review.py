@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.app import App
 from engine.cli.console import note, printable, project_option, use_color
-from engine.workspace import Decision
+
+if TYPE_CHECKING:
+    from engine.workspace import Decision
 
 COLORS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -77,6 +79,3 @@ def _report(run_id: str, decisions: Sequence[Decision], wanted: str) -> int:
             click.echo(f"{decision.state}: {printable(decision.path)}: {printable(decision.reason)}")
     click.echo(f"run {run_id}: {done} changes {wanted}" if decisions else f"run {run_id}: nothing waits for a decision")
     return 0 if done == len(decisions) else 1
-
-
-command: Any = None

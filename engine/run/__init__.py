@@ -1,13 +1,18 @@
 """The run room: plan, execute, check, offer, review."""
 
-from engine.run.execute import RunResult
-from engine.run.plan import Assignment, Task, make_tasks, matches
-from engine.run.render import Rendered
-from engine.run.review import Review
-from engine.run.root import find_root
-from engine.run.session import Mirror, Plan, RunSettings, Session
-from engine.run.stage import Services
-from engine.run.task import TaskResult
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.run.execute import RunResult
+    from engine.run.plan import Assignment, Task, make_tasks, matches
+    from engine.run.render import Rendered
+    from engine.run.review import Review
+    from engine.run.root import find_root
+    from engine.run.session import Mirror, Plan, RunSettings, Session
+    from engine.run.stage import Services
+    from engine.run.task import TaskResult
 
 __all__ = [
     "Assignment",
@@ -25,3 +30,25 @@ __all__ = [
     "make_tasks",
     "matches",
 ]
+
+# Loaded on first use: a review needs neither the kernel nor the backends.
+_HOMES = {
+    "execute": ("RunResult",),
+    "plan": ("Assignment", "Task", "make_tasks", "matches"),
+    "render": ("Rendered",),
+    "review": ("Review",),
+    "root": ("find_root",),
+    "session": ("Mirror", "Plan", "RunSettings", "Session"),
+    "stage": ("Services",),
+    "task": ("TaskResult",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
