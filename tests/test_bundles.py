@@ -148,10 +148,38 @@ async def test_docstring_declines_a_worthless_sentence(tmp_path: Path, sentence:
 
 async def test_docstring_declines_invented_words_unless_told_not_to(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("def quit(self):\n    self.send('QUIT')\n    self.sock.closeAll()\n")
-    for sentence, outcome in [("Quit the server.", "partial"), ("Send and close the socket.", "success")]:
+    for sentence, outcome in [("Quit the server.", "partial"), ("Send quit and close the socket.", "success")]:
         called = await call_tool("docstring", tmp_path, "quit", {"summary": sentence}, strict="always")
         assert called.result.outcome == outcome, sentence
     called = await call_tool("docstring", tmp_path, "quit", {"summary": "Quit the server."}, strict="never")
+    assert called.result.outcome == "success"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "outcome"),
+    [
+        ("close_socket", "Close the socket.", "success"),
+        ("close_socket", "Closes all sockets.", "success"),
+        ("close_socket", "Return the socket.", "partial"),
+        ("closeSocket", "Send quit to the socket.", "partial"),
+        ("getSocket", "Return the socket.", "success"),
+        ("make_socket", "Create the socket.", "success"),
+        ("get_socket", "Create the socket.", "partial"),
+        ("_socket_from_quit", "Return the socket when it is quit.", "success"),
+        ("socketHTTP2Send", "Send to the socket.", "partial"),
+        ("isquit", "Return whether it is quit.", "success"),
+        ("fquit", "Get the quit.", "success"),
+        ("xy", "Send all to the socket.", "partial"),
+        ("_", "Send all to the socket.", "success"),
+    ],
+)
+async def test_docstring_declines_a_sentence_about_something_else(
+    tmp_path: Path, name: str, sentence: str, outcome: str
+) -> None:
+    (tmp_path / "code.py").write_text(f"def {name}(self):\n    self.send('QUIT')\n    self.socket.closeAll()\n")
+    called = await call_tool("docstring", tmp_path, name, {"summary": sentence}, strict="always")
+    assert called.result.outcome == outcome, called.result
+    called = await call_tool("docstring", tmp_path, name, {"summary": sentence}, strict="never")
     assert called.result.outcome == "success"
 
 
