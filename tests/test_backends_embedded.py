@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -157,9 +156,8 @@ async def test_cancellation_frees_the_model(model: EmbeddedBackend) -> None:
     for task in tasks:
         task.cancel()
     assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True))
-    started = time.monotonic()
-    assert (await model.complete(ASK)).text in ("yes", "no")
-    assert time.monotonic() - started < 3
+    async with asyncio.timeout(10):  # far less than the endless ones would take
+        assert (await model.complete(ASK)).text in ("yes", "no")
 
 
 async def test_an_adapter_changes_the_answer_per_request(weights: Path, tmp_path: Path) -> None:

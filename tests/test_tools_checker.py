@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,7 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
         HEAD + "@external\nasync def write_file(path: str, content: str) -> bool: ...\n"
         f"await write_file({str(marker)!r}, 'x')\nprint('printed')\nwhile True:\n    pass\n1\n"
     )
-    began = time.monotonic()
     assert check(text) == []
-    assert time.monotonic() - began < 10
     assert not marker.exists()
 
 
@@ -86,10 +85,11 @@ def scripts_of(count: int) -> list[Script]:
 def test_the_cache_spares_the_check(tmp_path: Path) -> None:
     scripts = scripts_of(20)
     first = ScriptChecker(tmp_path).check(scripts)
-    began = time.perf_counter()
-    assert ScriptChecker(tmp_path).check(scripts) == first
-    assert time.perf_counter() - began < 0.05
     assert all(len(items) == 1 for items in first.values())
+    assert ScriptChecker(tmp_path).check(scripts) == first
+    with closing(sqlite3.connect(tmp_path / "script-checks.sqlite3")) as database, database:
+        database.execute("UPDATE checks SET findings = '[]'")
+    assert ScriptChecker(tmp_path).check(scripts) == {script.file: [] for script in scripts}
 
 
 def test_a_changed_script_is_checked_again(tmp_path: Path) -> None:

@@ -152,17 +152,14 @@ async def test_a_blocking_external_does_not_block_the_loop(runner: ScriptRunner)
 
 
 async def test_a_busy_script_does_not_block_the_loop(runner: ScriptRunner) -> None:
-    began = time.monotonic()
-    longest = 0.0
+    turns = 0
     task = asyncio.ensure_future(runner.run(script("while True: pass\n1"), {}, {}, ScriptLimits(seconds=0.5)))
     while not task.done():
-        before = time.monotonic()
         await asyncio.sleep(0.005)
-        longest = max(longest, time.monotonic() - before)
+        turns += 1
     with pytest.raises(ToolLimitError):
         await task
-    assert longest < 0.25
-    assert time.monotonic() - began < 3
+    assert turns > 20
 
 
 async def test_only_declared_externals_are_passed(runner: ScriptRunner) -> None:
@@ -295,11 +292,9 @@ LIMITS = [
 
 @pytest.mark.parametrize(("text", "kind"), LIMITS, ids=[text[:40] for text, _ in LIMITS])
 async def test_limits(runner: ScriptRunner, text: str, kind: str) -> None:
-    began = time.monotonic()
     with pytest.raises(ToolLimitError, match=r"tools/demo\.pym(:\d+)?: the script hit its") as caught:
         await runner.run(script(text), {}, {"ask": triple}, ScriptLimits(seconds=0.5, suspensions=50))
     assert caught.value.kind == kind
-    assert time.monotonic() - began < 5
     assert await runner.run(script("1"), {}, {}) == 1
 
 
@@ -365,9 +360,7 @@ async def test_cancellation_leaves_the_pool_healthy(runner: ScriptRunner, text: 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    began = time.monotonic()
     assert await asyncio.gather(*[runner.run(script("1 + 1"), {}, {}) for _ in range(100)]) == [2] * 100
-    assert time.monotonic() - began < 5
 
 
 async def test_cancellation_reaches_a_waiting_external(runner: ScriptRunner) -> None:
@@ -396,10 +389,8 @@ async def test_many_at_once_with_slow_externals(runner: ScriptRunner) -> None:
         await asyncio.sleep(0.05)
         return x
 
-    began = time.monotonic()
     one = script(ASYNC + "await ask(1) + await ask(2)")
     assert await asyncio.gather(*[runner.run(one, {}, {"ask": slow}) for _ in range(60)]) == [3] * 60
-    assert time.monotonic() - began < 3
 
 
 async def test_a_closed_runner_refuses() -> None:

