@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isqrt
 
 from engine.grammar.charset import json_char
 from engine.grammar.expr import Expr, Rules, choice, optional, sequence
 from engine.grammar.regex import NOTHING, Chars, Concat, Either, Node, Repeat, parse_regex
 
-_INNER = 64
+_LEAST_INNER = 8
 
 
 @lru_cache(maxsize=512)
@@ -122,7 +123,8 @@ class PatternWriter:
         low = 0 if length(node.part)[0] == 0 else node.low
         high = node.high
         if high is None:
-            room = min(self._longest, _INNER) if inner else self._longest
+            # A repetition of repetitions shares its room evenly: as many parts as a part has characters.
+            room = max(_LEAST_INNER, isqrt(self._longest)) if inner else self._longest
             high = max(low, room // max(1, part.longest), 1)
         repeated = self._rules.repeat(part, low, high, "part")
         return optional(repeated) if low == 0 else repeated
