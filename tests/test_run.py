@@ -78,6 +78,14 @@ async def test_changes_of_several_nodes_of_one_file_all_apply(bundle, project, s
     assert (project / "src/a.py").read_text() == text
 
 
+async def test_a_function_and_one_inside_it_both_change(bundle, tmp_path, server) -> None:
+    source = "def outer(a):\n    def inner(b):\n        return b\n    return inner\n"
+    project = make_project(tmp_path / "nested", {"m.py": source})
+    result = await run(bundle, project, server, apply=True)
+    assert [one.state for one in result.decisions] == ["accepted"] * 2
+    assert (project / "m.py").read_text().replace("    # does it\n", "") == source
+
+
 def engine_config():
     from engine.manifest import EngineConfig
 

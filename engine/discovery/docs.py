@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING
@@ -45,6 +44,8 @@ def _string_value(string: Node) -> str | None:
     text = (string.text or b"").decode("utf-8", "replace")
     if string.type == "string" and "\\" not in text and "\r" not in text and text[:3] == text[-3:] == '"""':
         return text[3:-3] if len(text) >= 6 else None
+    import ast
+
     try:
         value = ast.literal_eval(text if string.type == "string" else f"({text})")
     except (SyntaxError, ValueError, MemoryError, RecursionError):

@@ -19,14 +19,14 @@ _LEVELS = {"atx_h1_marker": 1, "atx_h2_marker": 2, "atx_h3_marker": 3, "atx_h4_m
     "atx_h6_marker": 6, "setext_h1_underline": 1, "setext_h2_underline": 2}  # fmt: skip
 
 
-def markdown_shapes(matches: Iterable[tuple[int, dict[str, list[Node]]]], size: int) -> list[Shape]:
+def markdown_shapes(matches: Iterable[tuple[int, dict[str, list[Node]]]], source: bytes) -> list[Shape]:
     """Return sections, each from its heading to the next one of the same or a higher level, and fenced code blocks.
 
     Headings and fences inside quotes and lists belong to those, except that a fence in a list is a code block too.
 
     Args:
         matches: The matches of the Markdown query.
-        size: Length of the file in bytes.
+        source: The file.
     """
     headings: dict[int, Node] = {}
     shapes: dict[int, Shape] = {}
@@ -34,15 +34,16 @@ def markdown_shapes(matches: Iterable[tuple[int, dict[str, list[Node]]]], size: 
         for node in captures.get("heading", ()):
             headings.setdefault(node.start_byte, node)
         for node in captures.get("fence", ()):
-            shapes[node.start_byte] = Shape(
-                "code_block", _fence_name(node), "", node, node.start_byte, node.end_byte, node.start_point.row
-            )
+            shapes[node.start_byte] = Shape("code_block", _fence_name(node), "", node)
+    rows = source.count(b"\n")
     open_sections: list[tuple[int, Shape]] = []
     for start in sorted(headings):
         node, level = headings[start], _level(headings[start])
         while open_sections and open_sections[-1][0] >= level:
-            open_sections.pop()[1].end = start
-        shape = Shape("section", _heading_name(node), "", node, start, size, node.start_point.row)
+            section = open_sections.pop()[1]
+            section.end, section.end_row = start, node.start_point.row
+        shape = Shape("section", _heading_name(node), "", node)
+        shape.end, shape.end_row = len(source), rows
         shapes[start] = shape
         open_sections.append((level, shape))
     return sorted(shapes.values(), key=lambda shape: (shape.start, -shape.end))

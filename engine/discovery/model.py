@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,6 @@ class CodeNode:
         end_line: Last line, inclusive.
         start_byte: Offset of its first byte in the file.
         end_byte: Offset behind its last byte.
-        content_hash: SHA-256 of the text, in hexadecimal.
     """
 
     node_id: str
@@ -31,22 +31,27 @@ class CodeNode:
     qualified_name: str
     language: str
     file_path: str
-    text: str
+    text: str = field(repr=False)
     docstring: str | None
     start_line: int
     end_line: int
     start_byte: int
     end_byte: int
-    content_hash: str
 
     @property
     def id(self) -> str:
         """The node's id."""
         return self.node_id
 
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the text, in hexadecimal."""
+        return sha256(self.text.encode()).hexdigest()
+
     def to_json(self) -> dict[str, str | int | None]:
-        """Return the fields as JSON values."""
-        return dict(zip((field.name for field in fields(self)), astuple(self), strict=True))
+        """Return the fields and the hash as JSON values."""
+        names = (*(item.name for item in fields(self)), "content_hash")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,6 @@ class Note:
 class Discovery:
     """The nodes below the targets, sorted by file and position; `files` counts the files that were read."""
 
-    nodes: tuple[CodeNode, ...]
+    nodes: tuple[CodeNode, ...] = field(repr=False)
     files: int
     notes: tuple[Note, ...] = ()

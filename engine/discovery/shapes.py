@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 SCOPES = frozenset({"scope", "container"})
 
 
-@dataclass(slots=True)
 class Shape:
     """A definition in the tree.
 
@@ -26,23 +24,35 @@ class Shape:
         start: First byte, decorators included.
         end: Byte behind the last.
         first_row: Row of the first byte, 0-based.
+        end_row: Row of the byte behind the last.
     """
 
-    kind: str
-    name: str
-    owner: str
-    node: Node
-    start: int
-    end: int
-    first_row: int
+    # Written out: a worker process would wait for the dataclasses module.
+    __slots__ = ("end", "end_row", "first_row", "kind", "name", "node", "owner", "start")
+
+    def __init__(self, kind: str, name: str, owner: str, node: Node) -> None:
+        self.kind = kind
+        self.name = name
+        self.owner = owner
+        self.node = node
+        self.start, self.end = node.byte_range
+        self.first_row = node.start_point.row
+        self.end_row = node.end_point.row
+
+    def span_as(self, other: Shape) -> None:
+        """Take the span of another shape."""
+        self.start, self.end = other.start, other.end
+        self.first_row, self.end_row = other.first_row, other.end_row
 
 
-@dataclass(slots=True)
 class Found:
-    """Everything that a query captured in a file."""
+    """Everything that a query captured in a file: shapes, and the byte ranges of comments."""
 
-    shapes: list[Shape] = field(default_factory=list)
-    comments: list[tuple[int, int]] = field(default_factory=list)
+    __slots__ = ("comments", "shapes")
+
+    def __init__(self) -> None:
+        self.shapes: list[Shape] = []
+        self.comments: list[tuple[int, int]] = []
 
 
 @lru_cache(maxsize=512)
@@ -69,8 +79,9 @@ def collect(matches: Iterable[tuple[int, dict[str, list[Node]]]], source: bytes)
             prefixes.extend((node.end_byte, node.start_byte, node.start_point.row) for node in captures["prefix"])
         else:
             found.shapes.extend(_shapes(captures))
-    for shape in found.shapes:
-        _widen(shape, outer)
+    if outer:
+        for shape in found.shapes:
+            _widen(shape, outer)
     if prefixes:
         prefixes.sort()
         for shape in found.shapes:
@@ -87,11 +98,10 @@ def _shapes(captures: dict[str, list[Node]]) -> Iterable[Shape]:
             name = _text(captures.get(f"{kind}.name"))
             owner = _text(captures.get(f"{kind}.owner"))
             for node in nodes:
-                yield Shape(kind, name, owner, node, node.start_byte, node.end_byte, node.start_point.row)
+                yield Shape(kind, name, owner, node)
         elif capture == "node":
             for node in nodes:
-                name = _text(node.children_by_field_name("name"))
-                yield Shape(node.type, name, "", node, node.start_byte, node.end_byte, node.start_point.row)
+                yield Shape(node.type, _text(node.children_by_field_name("name")), "", node)
 
 
 def _text(nodes: list[Node] | None) -> str:
@@ -103,7 +113,8 @@ def _widen(shape: Shape, outer: dict[int, Node]) -> None:
     """Take in the wrappers around a definition, from the inside out."""
     around = outer.get(shape.node.id)
     while around is not None:
-        shape.start, shape.end, shape.first_row = around.start_byte, around.end_byte, around.start_point.row
+        shape.start, shape.end = around.byte_range
+        shape.first_row, shape.end_row = around.start_point.row, around.end_point.row
         around = outer.get(around.id)
 
 
