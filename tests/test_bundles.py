@@ -171,6 +171,10 @@ async def test_docstring_declines_invented_words_unless_told_not_to(tmp_path: Pa
         ("fquit", "Get the quit.", "success"),
         ("xy", "Send all to the socket.", "partial"),
         ("_", "Send all to the socket.", "success"),
+        ("unquit", "Send quit to the socket.", "partial"),
+        ("socket", "The socket that is closed.", "partial"),
+        ("socket", "Send the socket to a socket.", "partial"),
+        ("is_socket", "Check if the socket is a socket.", "success"),
     ],
 )
 async def test_docstring_declines_a_sentence_about_something_else(
@@ -181,6 +185,27 @@ async def test_docstring_declines_a_sentence_about_something_else(
     assert called.result.outcome == outcome, called.result
     called = await call_tool("docstring", tmp_path, name, {"summary": sentence}, strict="never")
     assert called.result.outcome == "success"
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "outcome"),
+    [
+        ("def value(a) -> str:\n    return a\n", "Check if the value is a bool.", "partial"),
+        ("def value(a) -> bool:\n    return a\n", "Check if the value is a bool.", "success"),
+        ("def value(a) -> TypeGuard[str]:\n    return a\n", "Return whether the value is str.", "success"),
+        ("def value(a):\n    return a\n", "Return whether the value is true.", "success"),
+        ("def value(self):\n    self.a = 1\n    return self\n", "Return a new value.", "partial"),
+        ("def value(self):\n    self.a = 1\n    return self\n", "Set the value.", "success"),
+        ("def value(self):\n    if self:\n        return self\n    return 1\n", "Return a value.", "success"),
+        ("def value(self):\n    return self.a\n", "Return a value.", "success"),
+    ],
+)
+async def test_docstring_declines_what_the_code_contradicts(
+    tmp_path: Path, code: str, sentence: str, outcome: str
+) -> None:
+    (tmp_path / "code.py").write_text("bool, set\n\n" + code)
+    called = await call_tool("docstring", tmp_path, "value", {"summary": sentence}, strict="always")
+    assert called.result.outcome == outcome, called.result
 
 
 async def test_docstring_shows_the_method_below_its_class(shop: Path) -> None:
