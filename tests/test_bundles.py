@@ -137,6 +137,7 @@ async def test_docstring_refuses_what_the_grammar_forbids(tmp_path: Path, senten
         "Return the sum of.",
         "Return `a.",
         "Return (a.",
+        "Return the oldest on the given day.",
         "A" + " word" * 23 + " here.",
     ],
 )
@@ -172,6 +173,9 @@ async def test_docstring_declines_invented_words_unless_told_not_to(tmp_path: Pa
         ("xy", "Send all to the socket.", "partial"),
         ("_", "Send all to the socket.", "success"),
         ("unquit", "Send quit to the socket.", "partial"),
+        ("send_all_sockets", "Send all to the sockets.", "success"),
+        ("send_all_sockets", "Send all to a socket.", "partial"),
+        ("closes", "Close the socket.", "success"),
         ("socket", "The socket that is closed.", "partial"),
         ("socket", "Send the socket to a socket.", "partial"),
         ("is_socket", "Check if the socket is a socket.", "success"),
