@@ -130,6 +130,15 @@ async def test_llama_cpp_gets_the_scale_of_every_adapter(server: ScriptedServer)
     assert server.bodies[-1]["lora"] == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}]
 
 
+@pytest.mark.parametrize("answer", [{}, None, {"error": "no"}, ["one"], [{"id": 0}], [{"id": None, "path": "/a"}]])
+async def test_adapters_of_another_shape_are_a_malformed_reply(server: ScriptedServer, answer: Any) -> None:
+    server.models = [{"id": "m", "owned_by": "llamacpp"}]
+    server.routes["/lora-adapters"] = answer
+    with pytest.raises(BackendUnavailable, match="/lora-adapters with something else than adapters"):
+        await ask(server, retries=0)
+    assert not server.bodies
+
+
 @pytest.mark.parametrize(
     "fault",
     [fails(500), fails(503), fails(429), breaks_off(), breaks_off(0), raw(b"{not json"), raw(b"[]"), raw(b"{}")],

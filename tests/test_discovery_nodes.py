@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.discovery import CodeNode, custom_query, error_count, has_syntax_error, language_of, parse_file
+from engine.discovery import CodeNode, Discovery, custom_query, error_count, has_syntax_error, language_of, parse_file
+from engine.discovery.source import _machine_made
 from engine.errors import BundleError
 from engine.manifest.languages import LANGUAGES
 
@@ -156,6 +158,22 @@ def test_content_hash_follows_the_text() -> None:
     two = parse_file(b"def a():\n    1\n\ndef b():\n    3\n", "f.py", "python")
     assert one[1].content_hash == two[1].content_hash
     assert one[2].content_hash != two[2].content_hash
+    assert one[1].content_hash == sha256(b"def a():\n    1").hexdigest()
+    assert list(one[1].to_json())[-1] == "content_hash"
+    assert one[1].to_json()["content_hash"] == one[1].content_hash
+
+
+def test_a_representation_does_not_hold_the_text() -> None:
+    nodes = parse_file(b"SECRET = 1\n", "f.py", "python")
+    assert "f.py" in repr(nodes[0])
+    assert "SECRET" not in repr(nodes[0])
+    assert "f.py" not in repr(Discovery(tuple(nodes), 1))
+
+
+def test_lines_of_any_length_but_the_longest_are_read() -> None:
+    for length, seen in ((5000, True), (5001, False)):
+        for source in (b"#" * length, b"\n" + b"#" * length + b"\n", b"\n" * 7000 + b"#" * length + b"\nx\n"):
+            assert (_machine_made(source, "python") is None) == seen
 
 
 def test_broken_definitions_are_left_out_and_the_rest_is_found() -> None:

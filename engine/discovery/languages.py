@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import BundleError
@@ -60,8 +60,10 @@ def own_query(language: str) -> Query:
     """Return the compiled query of discovery's own node types."""
     from tree_sitter import Query
 
-    path = Path(__file__).parent / "queries" / f"{_QUERY_OF.get(language, language)}.scm"
-    return Query(grammar(language), path.read_text("utf-8"))
+    folder = os.path.dirname(__file__)  # noqa: PTH120 - a worker process would wait for pathlib
+    path = f"{folder}/queries/{_QUERY_OF.get(language, language)}.scm"
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        return Query(grammar(language), file.read())
 
 
 @lru_cache(maxsize=256)

@@ -50,7 +50,7 @@ class _Builder:
         self.file_path = file_path
         self.language = language
         self.seen: dict[bytes, int] = {}
-        self.prefix = sha256(file_path.encode("utf-8", "surrogateescape") + b"\0")
+        self.prefix = file_path.encode("utf-8", "surrogateescape") + b"\0"
 
     def build(self, root: Node) -> list[Row]:
         """Return the nodes of discovery's own types."""
@@ -157,9 +157,7 @@ class _Builder:
         named = f"{kind}\0{qualified}\0".encode("utf-8", "surrogateescape")
         ordinal = self.seen.get(named, 0)
         self.seen[named] = ordinal + 1
-        identity = self.prefix.copy()
-        identity.update(named + b"%d" % ordinal)
-        return identity.hexdigest()[:16]
+        return sha256(self.prefix + named + b"%d" % ordinal).hexdigest()[:16]
 
 
 def _bare(name: str) -> str:

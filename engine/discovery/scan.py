@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.discovery.model import CodeNode, Discovery, Note
-from engine.discovery.parse import parse_text
-from engine.discovery.source import Job, read_source
+from engine.discovery.nodes import make_nodes
+from engine.discovery.source import Job, scan_file
 from engine.discovery.targets import Filter, Plan, make_filter, make_plan
 from engine.errors import BundleError
 
@@ -47,14 +47,10 @@ def discover(
     plan = make_plan(targets, root, wanted)
     plan = _without_other_languages(plan, wanted)
     if _is_small(plan.jobs):
-        return _result(plan, [scan_file(plan.root, job, wanted) for job in plan.jobs])
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
+        return _result(plan, [_scan(plan, job, wanted) for job in plan.jobs])
+    from engine.discovery.pool import Pool
 
-    from engine.discovery.pool import scan_in_workers
-
-    with ThreadPoolExecutor(1) as thread:  # the caller may have a running event loop in this one
-        return _result(plan, thread.submit(asyncio.run, scan_in_workers(plan, wanted)).result())
+    return _result(plan, Pool(plan, wanted).run())
 
 
 async def discover_async(
@@ -75,24 +71,22 @@ async def discover_async(
     plan = await asyncio.to_thread(make_plan, targets, root, wanted)
     plan = _without_other_languages(plan, wanted)
     if _is_small(plan.jobs):
-        scanned = [await asyncio.to_thread(scan_file, plan.root, job, wanted) for job in plan.jobs]
-        return _result(plan, scanned)
-    from engine.discovery.pool import scan_in_workers
+        return _result(plan, [await asyncio.to_thread(_scan, plan, job, wanted) for job in plan.jobs])
+    from engine.discovery.pool import Pool
 
-    return await asyncio.to_thread(_result, plan, await scan_in_workers(plan, wanted))
+    pool = Pool(plan, wanted)
+    work = asyncio.ensure_future(asyncio.to_thread(lambda: _result(plan, pool.run())))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        pool.stop()
+        await asyncio.wait([work])
+        raise
 
 
-def scan_file(root: Path, job: Job, wanted: Filter) -> FileResult:
-    """Read and parse one file."""
-    source = read_source(root, job)
-    if isinstance(source, str):
-        return [], source, False
-    parsed = parse_text(*source, job.path, job.language, wanted.query)
-    nodes = [node for node in parsed.nodes if wanted.types is None or node.type in wanted.types]
-    note = None
-    if parsed.broken_line is not None:
-        note = f"syntax error at line {parsed.broken_line}; the definitions around it are read"
-    return nodes, note, True
+def _scan(plan: Plan, job: Job, wanted: Filter) -> FileResult:
+    source, rows, note, read = scan_file(str(plan.root), job, wanted.types, wanted.query)
+    return make_nodes(source, job.path, job.language, rows), note, read
 
 
 def _is_small(jobs: Sequence[Job]) -> bool:

@@ -56,9 +56,10 @@ class Found:
 
 
 @lru_cache(maxsize=512)
-def _split(capture: str) -> tuple[str, str]:
+def _parts(capture: str) -> tuple[str, str, str] | None:
+    """Return, for a capture that marks a definition, its kind and the captures of its name and owner."""
     kind, _, part = capture.rpartition(".")
-    return (kind, part) if kind else (part, part)
+    return (kind, f"{kind}.name", f"{kind}.owner") if part == "def" else None
 
 
 def collect(matches: Iterable[tuple[int, dict[str, list[Node]]]], source: bytes) -> Found:
@@ -78,10 +79,11 @@ def collect(matches: Iterable[tuple[int, dict[str, list[Node]]]], source: bytes)
         elif "prefix" in captures:
             prefixes.extend((node.end_byte, node.start_byte, node.start_point.row) for node in captures["prefix"])
         else:
-            found.shapes.extend(_shapes(captures))
+            _add_shapes(captures, found.shapes)
     if outer:
         for shape in found.shapes:
-            _widen(shape, outer)
+            if shape.node.id in outer:
+                _widen(shape, outer)
     if prefixes:
         prefixes.sort()
         for shape in found.shapes:
@@ -91,17 +93,14 @@ def collect(matches: Iterable[tuple[int, dict[str, list[Node]]]], source: bytes)
     return found
 
 
-def _shapes(captures: dict[str, list[Node]]) -> Iterable[Shape]:
+def _add_shapes(captures: dict[str, list[Node]], shapes: list[Shape]) -> None:
     for capture, nodes in captures.items():
-        kind, part = _split(capture)
-        if part == "def":
-            name = _text(captures.get(f"{kind}.name"))
-            owner = _text(captures.get(f"{kind}.owner"))
-            for node in nodes:
-                yield Shape(kind, name, owner, node)
+        if parts := _parts(capture):
+            kind, name, owner = parts
+            named, owned = _text(captures.get(name)), _text(captures.get(owner)) if owner in captures else ""
+            shapes.extend([Shape(kind, named, owned, node) for node in nodes])
         elif capture == "node":
-            for node in nodes:
-                yield Shape(node.type, _text(node.children_by_field_name("name")), "", node)
+            shapes.extend([Shape(node.type, _text(node.children_by_field_name("name")), "", node) for node in nodes])
 
 
 def _text(nodes: list[Node] | None) -> str:

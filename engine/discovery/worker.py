@@ -1,7 +1,10 @@
-"""The worker process: `python -m engine.discovery.worker`, one frame in per batch, one frame out per file.
+"""The worker process: one frame in per batch, one frame out per file.
 
 A frame is its length in 8 bytes (big-endian) and that many bytes of `marshal` data. The first frame in is
-`(root, types, query)`, each later one a list of `(path, language, named, size)`. A frame out is `(nodes, note, read)`.
+`(root, types, query)`, each later one a list of `(path, language, named, size)`. A frame out is
+`(source, rows, note, read)`.
+
+Its start is a good part of a discovery's time, so whatever it imports is kept small.
 """
 
 from __future__ import annotations
@@ -10,20 +13,12 @@ import gc
 import marshal
 import signal
 import sys
-from dataclasses import fields
-from operator import attrgetter
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.discovery.model import CodeNode
-from engine.discovery.scan import scan_file
-from engine.discovery.source import Job
-from engine.discovery.targets import Filter
+from engine.discovery.source import Job, scan_file
 
 SECONDS_PER_FILE = 20.0
 """A parse that takes longer ends the worker: the default action of SIGALRM needs no interpreter lock."""
-
-_row = attrgetter(*(field.name for field in fields(CodeNode)))
 
 
 def main() -> None:
@@ -33,13 +28,13 @@ def main() -> None:
     first = _receive(source)
     if first is None:
         return
-    root, wanted = Path(first[0]), Filter(None, first[1], first[2])
+    root, types, query = first
     while (batch := _receive(source)) is not None:
         for job in batch:
             signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_FILE)
-            nodes, note, read = scan_file(root, Job(*job), wanted)
+            scanned = scan_file(root, Job(*job), types, query)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            data = marshal.dumps((list(map(_row, nodes)), note, read))
+            data = marshal.dumps(tuple(scanned))
             sink.write(len(data).to_bytes(8) + data)
             sink.flush()
 
@@ -51,7 +46,3 @@ def _receive(source: BinaryIO) -> Any:
         return None
     data = source.read(int.from_bytes(head))
     return marshal.loads(data)  # noqa: S302 - from the process that started this one
-
-
-if __name__ == "__main__":
-    main()

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.backends.connection import MalformedReplyError
 from engine.backends.dialects.base import Call, Selection
 from engine.backends.server_info import ServerInfo, names_of
 from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint
 from engine.models.base import Adapter
+
+_NO_ADAPTERS = "answered /lora-adapters with something else than adapters"
 
 
 class LlamaCpp:
@@ -46,7 +49,12 @@ class LlamaCpp:
     async def adapters(self, call: Call) -> tuple[str, ...]:
         """Ask `/lora-adapters`; its ids are positions."""
         rows = await call("/lora-adapters", None)
-        return tuple(str(row["path"]) for row in sorted(rows, key=lambda row: int(row["id"])))
+        if not isinstance(rows, list):
+            raise MalformedReplyError(_NO_ADAPTERS)
+        try:
+            return tuple(str(row["path"]) for row in sorted(rows, key=lambda row: int(row["id"])))
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise MalformedReplyError(_NO_ADAPTERS) from error
 
     async def count_tokens(self, call: Call, model: str, messages: Sequence[Mapping[str, Any]]) -> int | None:  # noqa: ARG002 - the Protocol's signature
         """Render the messages with `/apply-template` and count with `/tokenize`, as the chat endpoint does."""
