@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 _LINE_STYLE = {"go": "//", "rust": "///"}
+_QUOTES = frozenset({'"', "'", '"""', "'''"})
 _STAR = re.compile(r"^[ \t]*\*+(?!/)[ \t]?", re.MULTILINE)
 
 
@@ -42,8 +43,10 @@ def _string_value(string: Node) -> str | None:
     if string.type not in ("string", "concatenated_string"):
         return None
     text = (string.text or b"").decode("utf-8", "replace")
-    if string.type == "string" and "\\" not in text and "\r" not in text and text[:3] == text[-3:] == '"""':
-        return text[3:-3] if len(text) >= 6 else None
+    if string.type == "string" and "\\" not in text and "\r" not in text:
+        quote = text[:3] if text[:3] in _QUOTES else text[:1]
+        if quote in _QUOTES and text.endswith(quote) and (len(quote) == 3 or text.count(quote) == 2):
+            return text[len(quote) : -len(quote)] if len(text) >= 2 * len(quote) else None
     import ast
 
     try:
