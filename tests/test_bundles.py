@@ -149,7 +149,7 @@ async def test_docstring_declines_a_worthless_sentence(tmp_path: Path, sentence:
 
 async def test_docstring_declines_invented_words_unless_told_not_to(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("def quit(self):\n    self.send('QUIT')\n    self.sock.closeAll()\n")
-    for sentence, outcome in [("Quit the server.", "partial"), ("Send quit and close the socket.", "success")]:
+    for sentence, outcome in [("Quit the server.", "partial"), ("Send quit to the socket.", "success")]:
         called = await call_tool("docstring", tmp_path, "quit", {"summary": sentence}, strict="always")
         assert called.result.outcome == outcome, sentence
     called = await call_tool("docstring", tmp_path, "quit", {"summary": "Quit the server."}, strict="never")
@@ -176,6 +176,8 @@ async def test_docstring_declines_invented_words_unless_told_not_to(tmp_path: Pa
         ("send_all_sockets", "Send all to the sockets.", "success"),
         ("send_all_sockets", "Send all to a socket.", "partial"),
         ("closes", "Close the socket.", "success"),
+        ("quit", "Quit and close the socket.", "partial"),
+        ("quit_socket", "Quit and close the socket.", "success"),
         ("socket", "The socket that is closed.", "partial"),
         ("socket", "Send the socket to a socket.", "partial"),
         ("is_socket", "Check if the socket is a socket.", "success"),
