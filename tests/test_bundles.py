@@ -138,7 +138,7 @@ async def test_docstring_refuses_what_the_grammar_forbids(tmp_path: Path, senten
         "Return `a.",
         "Return (a.",
         "Return the oldest on the given day.",
-        "A" + " word" * 23 + " here.",
+        "A" + " word" * 17 + " here.",
     ],
 )
 async def test_docstring_declines_a_worthless_sentence(tmp_path: Path, sentence: str) -> None:
