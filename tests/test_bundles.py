@@ -92,7 +92,7 @@ async def test_docstring_keeps_crlf(tmp_path: Path) -> None:
 
 async def test_docstring_wraps_a_long_sentence(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("def target():\n    return 1\n")
-    sentence = "Return " + "values " * 12 + "given."
+    sentence = "Return " + "values " * 10 + "given."
     called = await call_tool("docstring", tmp_path, "target", {"summary": sentence}, line_length=50)
     assert max(map(len, called.text.splitlines())) <= 50
     doc = ast.get_docstring(ast.parse(called.text).body[0])  # type: ignore[arg-type]
