@@ -15,7 +15,7 @@ from engine.tools import ScriptRunner, ToolEnvironment
 from engine.workspace import Change, CommandRunner, Workspace
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
-SHOP = Path(__file__).parent.parent / "examples" / "shop"
+SHOP = Path(__file__).parent / "samples" / "shop"
 
 
 @dataclass(frozen=True)

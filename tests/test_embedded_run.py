@@ -22,7 +22,7 @@ pytestmark = pytest.mark.embedded
 @pytest.fixture
 def shop(tmp_path: Path, weights: Path) -> Path:
     project = tmp_path / "shop"
-    shutil.copytree(ROOT / "examples/shop", project)
+    shutil.copytree(ROOT / "tests/samples/shop", project)
     subprocess.run(["git", "init", "-q", str(project)], check=True)
     return project
 
