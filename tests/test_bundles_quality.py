@@ -119,7 +119,8 @@ def shop_copy(folder: Path) -> Path:
 
 
 def engine_json(root: Path, *args: str) -> list[dict[str, object]]:
-    command = [sys.executable, "-m", "engine", *args, "--json"]
+    # One task at a time: requests that share a batch round differently, and a close choice may then fall otherwise.
+    command = [sys.executable, "-m", "engine", *args, "--concurrency", "1", "--json"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -129,14 +130,16 @@ def engine_json(root: Path, *args: str) -> list[dict[str, object]]:
 def test_the_embedded_model_documents_the_shop(tmp_path: Path, weights: Path) -> None:
     root = shop_copy(tmp_path)
     sources = {path: path.read_text() for path in root.rglob("*.py")}
-    events = engine_json(root, "run", str(BUNDLES / "docstring"), "--target", "shop", "--apply")
+    events = engine_json(
+        root, "run", str(BUNDLES / "docstring"), "--target", "shop", "--param", "strict=never", "--apply"
+    )
     answers = [event["adapter"] for event in events if event["type"] == "model:responded"]
     assert set(answers) == {"docs"}
     assert len(answers) == 12
     assert [event for event in events if event["type"] == "tool:returned" and event["outcome"] == "success"]
     assert all(without_docstrings(path.read_text()) == without_docstrings(text) for path, text in sources.items())
     documented = [n for path in sources for n in functions(ast.parse(path.read_text())) if ast.get_docstring(n)]
-    assert len(documented) >= 5
+    assert len(documented) >= 8
 
 
 @pytest.mark.embedded
