@@ -251,12 +251,12 @@ async def test_the_environment_s_key_does_not_travel(server: ScriptedServer, mon
     assert all("sk-mine" not in str(request.headers) for request in server.requests)
 
 
-async def test_a_proxy_of_the_environment_is_ignored_when_direct(
+async def test_a_proxy_of_the_environment_is_ignored_for_a_server_of_ours(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "")
-    assert (await ask(server, direct=True)).text == "hello"
+    assert (await ask(server, label="ours")).text == "hello"
     with pytest.raises(BackendUnavailable):
         await ask(server, retries=0)
 

@@ -10,25 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from projects import MANIFEST, SOURCE, call, make_bundle, make_project
-from scripted_server import scripted_server, slow
-
-
-@pytest.fixture
-def server():
-    with scripted_server() as script:
-        script.text = lambda body: call("does it")
-        yield script
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return make_project(tmp_path / "project")
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return make_bundle(tmp_path / "note")
+from projects import MANIFEST, SOURCE, call
+from scripted_server import slow
 
 
 def engine(*argv: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

@@ -12,29 +12,12 @@ from pathlib import Path
 import pytest
 from processes import descendants, wait_until_gone
 from projects import MANIFEST, SOURCE, TOOL, call, make_bundle, make_project
-from scripted_server import ScriptedServer, fails, scripted_server, slow
+from scripted_server import ScriptedServer, fails, slow
 
 import engine
 from engine.app import App
 from engine.errors import BackendUnavailable, BundleError, ConfigError
 from engine.events import RunFinished, TaskFinished
-
-
-@pytest.fixture
-def server():
-    with scripted_server() as script:
-        script.text = lambda body: call("does it")
-        yield script
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return make_project(tmp_path / "project")
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return make_bundle(tmp_path / "note")
 
 
 class Seen:

@@ -41,8 +41,8 @@ class OpenAIBackend:
         retries: Further attempts after a failure that may pass (429, 5xx, timeout, disconnect, broken JSON).
         timeout: Seconds for one attempt; all attempts and waits take at most twice as long and 30 s.
         concurrency: How many requests at once the server is good for.
-        direct: Ignore the proxies of the environment.
-        label: What messages call the server; by default its URL.
+        label: What messages call a server that this process runs itself, and so reaches without the proxies of the
+            environment; any other is called by its URL.
 
     Raises:
         ConfigError: The URL or the dialect makes no sense.
@@ -60,12 +60,11 @@ class OpenAIBackend:
         retries: int = 3,
         timeout: float = 300.0,
         concurrency: int = 16,
-        direct: bool = False,
         label: str | None = None,
     ) -> None:
         if dialect != "auto" and dialect not in DIALECTS:
             raise ConfigError(f"backend.dialect {dialect!r} is unknown: use auto, {', '.join(sorted(DIALECTS))}")
-        self._connection = Connection(base_url, api_key, direct=direct, timeout=timeout)
+        self._connection = Connection(base_url, api_key, direct=label is not None, timeout=timeout)
         self._label = label
         self._model = model
         self._dialect = dialect

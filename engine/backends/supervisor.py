@@ -103,7 +103,6 @@ class Supervisor:
             retries=0,
             timeout=self._timeout,
             concurrency=self.settings.parallel,
-            direct=True,
             label=f"the embedded model {self.settings.name}",
         )
         return Running(child, client)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 from engine.backends.base import Backend, CompletionRequest
 from engine.kernel.config import RuntimeConfig
-from engine.kernel.loop import open_backend
+from engine.kernel.owner import BackendOwner
 from engine.kernel.prompt import PromptBuilder
 from engine.kernel.reading import read_reply
 from engine.messages import Message, Reply, ToolSchema
 from engine.models.base import ModelPlugin
 
 
-class RuntimeClient:
+class RuntimeClient(BackendOwner):
     """Asks a model once; tools are offered, and what it calls is returned, not run.
 
     It is an async context manager; leaving it closes the backend, if the client made it itself.
@@ -26,9 +26,9 @@ class RuntimeClient:
     """
 
     def __init__(self, config: RuntimeConfig, plugin: ModelPlugin, backend: Backend | None = None) -> None:
+        super().__init__(config, backend)
         self.config, self.plugin = config, plugin
         self._prompts = PromptBuilder(plugin, config.options)
-        self._backend, self._own_backend = backend, backend is None
 
     async def run(
         self,
@@ -56,9 +56,7 @@ class RuntimeClient:
         messages = [Message("user", prompt)]
         if system is not None:
             messages.insert(0, Message("system", system))
-        if self._backend is None:
-            self._backend = open_backend(self.config)
-        completion = await self._backend.complete(
+        completion = await self._open_backend().complete(
             CompletionRequest(
                 self._prompts.wire(messages, schemas),
                 model or self.config.model,
@@ -68,15 +66,3 @@ class RuntimeClient:
             )
         )
         return read_reply(completion, self.plugin, schemas)
-
-    async def aclose(self) -> None:
-        """Close the backend, if the client made it itself."""
-        if self._own_backend and self._backend is not None:
-            await self._backend.aclose()
-            self._backend = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

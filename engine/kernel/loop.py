@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from engine.backends.base import Backend
 from engine.events import Bus, ErrorOccurred, KernelEnded, KernelStarted
-from engine.kernel.config import KernelConfig, RuntimeConfig
+from engine.kernel.config import KernelConfig
 from engine.kernel.limits import Budget
+from engine.kernel.owner import BackendOwner
 from engine.kernel.progress import Progress
 from engine.kernel.prompt import PromptBuilder
 from engine.kernel.results import ContextProvider, KernelResult, StepResult, Termination
@@ -26,7 +27,7 @@ _NOTHING: Mapping[str, Any] = {}
 Tools = Iterable[ToolSchema | Mapping[str, Any]] | None
 
 
-class Kernel:
+class Kernel(BackendOwner):
     """Runs turns: prompt, constraint, completion, tools.
 
     A kernel holds no state of a run, so one may serve several at once. It is an async context manager; leaving it
@@ -50,11 +51,11 @@ class Kernel:
         backend: Backend | None = None,
         environment: ToolEnvironment | None = None,
     ) -> None:
+        super().__init__(config, backend)
         self.config, self.plugin, self.tools = config, plugin, tuple(tools)
         self._bus = observer if isinstance(observer, Bus) else Bus(observer)
         self._prompts = PromptBuilder(plugin, config.options, config.history)
         self._environment = environment or ToolEnvironment()
-        self._backend, self._own_backend = backend, backend is None
         self._schemas = tuple(tool.schema for tool in self.tools)
         self._dispatcher = ToolDispatcher(self.tools)
 
@@ -131,18 +132,6 @@ class Kernel:
             )
         return progress.result()
 
-    async def aclose(self) -> None:
-        """Close the backend, if the kernel made it itself."""
-        if self._own_backend and self._backend is not None:
-            await self._backend.aclose()
-            self._backend = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
     def _offer(self, tools: Tools) -> tuple[ToolSchema, ...]:
         """Return the schemas of the tools on offer: the same object for the same tools as the kernel's own."""
         if tools is None:
@@ -177,20 +166,8 @@ class Kernel:
         offered = {schema.name for schema in schemas}
         return ToolDispatcher(tool for tool in self.tools if tool.schema.name in offered)
 
-    def _open_backend(self) -> Backend:
-        if self._backend is None:
-            self._backend = open_backend(self.config)
-        return self._backend
-
     async def _emit(self, kind: Any, **facts: Any) -> None:
         await self._bus.emit(kind(run_id=self.config.run_id, task_id=self.config.task_id, **facts))
-
-
-def open_backend(config: RuntimeConfig) -> Backend:
-    """Return the OpenAI-compatible server of a configuration."""
-    from engine.backends import OpenAIBackend
-
-    return OpenAIBackend(config.base_url, model=config.model, api_key=config.api_key, timeout=config.timeout)
 
 
 def _provider(provider: ContextProvider | None) -> Callable[[int, tuple[str, ...]], Awaitable[Mapping[str, Any]]]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.backends.server_info import ServerInfo
+from engine.backends.server_info import ServerInfo, names_of
 from engine.grammar.constraint import Constraint
 from engine.models.base import Adapter
 
@@ -27,6 +27,15 @@ class Selection:
     found: bool
     model: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def select_by_name(server: ServerInfo, adapter: Adapter | None) -> Selection:
+    """Return the adapter's name as the model, where the server lists it among its models."""
+    if adapter is None:
+        return Selection(found=True)
+    listed = {model.id for model in server.models}
+    name = next((name for name in names_of(adapter) if name in listed), None)
+    return Selection(found=name is not None, model=name)
 
 
 class Dialect(Protocol):

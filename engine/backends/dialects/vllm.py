@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, Selection
-from engine.backends.server_info import ServerInfo, names_of
+from engine.backends.dialects.base import Call, Selection, select_by_name
+from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint
 from engine.models.base import Adapter
 
@@ -34,11 +34,7 @@ class Vllm:
 
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
         """Return the adapter's name as the model."""
-        if adapter is None:
-            return Selection(found=True)
-        listed = {model.id for model in server.models}
-        name = next((name for name in names_of(adapter) if name in listed), None)
-        return Selection(found=name is not None, model=name)
+        return select_by_name(server, adapter)
 
     async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
         """Return nothing: `/v1/models` lists the adapters."""
