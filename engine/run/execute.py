@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import EngineError
@@ -34,7 +34,8 @@ class RunResult:
 
     run_id: str
     status: str
-    tasks: tuple[TaskResult, ...]
+    # Not in the repr, which asyncio makes of every result: it may hold thousands of changes.
+    tasks: tuple[TaskResult, ...] = field(repr=False)
     seconds: float
     decisions: tuple[Decision, ...] = ()
 
