@@ -181,6 +181,7 @@ def test_ctrl_c_stops_cleanly(bundle, project, server) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == 130
+    assert "interrupted" in stderr
     assert "Traceback" not in stderr
     assert json.loads(engine("runs", "--json", cwd=project).stdout)[0]["status"] == "interrupted"
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from kernel_parts import ScriptedBackend
 from processes import descendants, wait_until_gone
 from projects import MANIFEST, SOURCE, TOOL, call, make_bundle, make_project
 from scripted_server import ScriptedServer, fails, slow
@@ -17,7 +18,7 @@ from scripted_server import ScriptedServer, fails, slow
 import engine
 from engine.app import App
 from engine.errors import BackendUnavailable, BundleError, ConfigError
-from engine.events import RunFinished, TaskFinished
+from engine.events import RunFinished, TaskFinished, TaskStarted
 
 
 class Seen:
@@ -113,6 +114,21 @@ async def test_one_task_that_fails_touches_no_other(bundle, project, server) -> 
     }
     assert result.status == "failed"
     assert len(result.changes) == 2
+
+
+async def test_what_nobody_foresaw_breaks_one_task_only(bundle, project) -> None:
+    class Odd(ScriptedBackend):
+        def accepts(self, adapter):
+            if not self.requests:
+                self.requests.append("once")
+                raise ZeroDivisionError("odd")
+            return True
+
+    manifest = MANIFEST.replace("tools:", "adapters: {a: {name: a}}\ntools:", 1)
+    (bundle / "bundle.yaml").write_text(manifest)
+    result = await engine.run(bundle, [project], project=project, backend=Odd([call("does it")]))
+    assert sorted(one.outcome for one in result.tasks) == ["failed", "finished", "finished"]
+    assert "ZeroDivisionError: odd" in [one.error for one in result.tasks]
 
 
 async def test_a_change_that_does_not_parse_is_not_offered(tmp_path, project, server) -> None:
@@ -281,8 +297,11 @@ async def test_cancelling_keeps_what_is_finished_and_closes_the_log(bundle, proj
 async def test_seconds_stop_a_run(bundle, project, server) -> None:
     (project / "engine.yaml").write_text("run: {seconds: 0.5}\n")
     server.chat = [slow(5), slow(5), slow(5)]
-    result = await run(bundle, project, server)
+    seen = Seen()
+    result = await run(bundle, project, server, observer=seen)
     assert result.status == "stopped"
+    assert {event.outcome for event in seen.of(TaskFinished)} == {"stopped"}
+    assert len(seen.of(TaskFinished)) == len(seen.of(TaskStarted)) > 0
 
 
 async def test_engine_yaml_operations_choose_params_and_plugin(tmp_path, project, server) -> None:

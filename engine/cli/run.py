@@ -69,6 +69,9 @@ def command(**options: Any) -> int:
         return asyncio.run(_run(app, request, apply=options["apply_"], as_json=options["as_json"]))
     except BundleError as exc:
         return report_findings(exc)
+    except KeyboardInterrupt:
+        note("interrupted; the project's files are as they were, and what finished tasks offered waits: engine diff")
+        raise
 
 
 async def _dry_run(app: App, request: RunRequest, *, as_json: bool) -> int:

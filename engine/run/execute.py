@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.errors import EngineError
 from engine.events import Bus, ChangeOffered, RunFinished, TaskFinished, TaskStarted
 from engine.messages import Usage
 from engine.run.plan import Task
 from engine.run.stage import Services
 from engine.run.task import TaskResult, run_task
 from engine.workspace import Change, Decision
+
+_log = logging.getLogger("engine.run")
 
 Offer = Callable[[TaskResult], Awaitable[None]]
 
@@ -82,21 +84,25 @@ class Executor:
         failed = any(result.outcome != "finished" for result in self.results)
         return "failed" if failed else "finished"
 
-    async def _work(self, pending: object) -> None:
-        for task in pending:  # type: ignore[attr-defined]  # one iterator shared by all workers
+    async def _work(self, pending: Iterator[Task]) -> None:
+        for task in pending:  # one iterator shared by all workers
             await self._run_one(task)
 
     async def _run_one(self, task: Task) -> None:
         await self._bus.emit(TaskStarted(run_id=self._run_id, task_id=task.task_id, **_identity(task)))
-        result = await run_task(task, self._services, self._bus, self._run_id)
         try:
+            result = await run_task(task, self._services, self._bus, self._run_id)
             await self._offer(result)
-        except EngineError as exc:
-            result = TaskResult(task, "failed", "error", error=str(exc))
-        self.results.append(result)
-        await self._report(result)
+        except asyncio.CancelledError:
+            await self._finish(TaskResult(task, "stopped", "cancelled", error="the run ended before the task did"))
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever breaks one task must not reach the others
+            _log.error("task %s broke", task.task_id, exc_info=exc)
+            result = TaskResult(task, "failed", "error", error=f"{type(exc).__name__}: {exc}")
+        await self._finish(result)
 
-    async def _report(self, result: TaskResult) -> None:
+    async def _finish(self, result: TaskResult) -> None:
+        self.results.append(result)
         ids: dict[str, Any] = {"run_id": self._run_id, "task_id": result.task.task_id}
         for change in result.changes:
             offered = ChangeOffered(
