@@ -10,6 +10,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from engine.lazy import lazy
+
 if TYPE_CHECKING:
     from engine import backends, models
     from engine.app import discover, run
@@ -37,7 +39,7 @@ _HOME = {
     "models": ("ModelPlugin", "constraint_for", "format_calls", "parse_reply"),
     "run": ("RunResult", "TaskResult"),
 }
-_NAMES = {name: module for module, names in _HOME.items() for name in names}
+_find = lazy("engine", _HOME)
 _ROOMS = ("backends", "models")
 
 __all__ = [
@@ -83,11 +85,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name where it lives."""
-    if name in _NAMES:
-        return getattr(importlib.import_module(f"engine.{_NAMES[name]}"), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"engine.{name}")
-    raise AttributeError(f"module 'engine' has no attribute '{name}'")
+    return importlib.import_module(f"engine.{name}") if name in _ROOMS else _find(name)
 
 
 def __dir__() -> list[str]:

@@ -56,6 +56,15 @@ def test_the_diff_is_one_that_git_applies(bundle, project, server) -> None:
     assert (project / "src/a.py").read_text() == applied
 
 
+def test_the_diff_of_a_file_with_crlf_applies_too(bundle, project, server) -> None:
+    (project / "src/a.py").write_bytes(SOURCE.replace("\n", "\r\n").encode())
+    run_bundle(bundle, project, server, "--limit", "1")
+    command = [sys.executable, "-m", "engine", "diff"]
+    patch = subprocess.run(command, cwd=project, capture_output=True, check=True).stdout
+    subprocess.run(["git", "apply", "-"], input=patch, cwd=project, check=True)
+    assert b"    # does it\r\n" in (project / "src/a.py").read_bytes()
+
+
 def test_json_is_events_line_by_line_and_nothing_else(bundle, project, server) -> None:
     ran = run_bundle(bundle, project, server, "--json")
     events = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -187,11 +196,11 @@ def test_ctrl_c_stops_cleanly(bundle, project, server) -> None:
 
 
 def test_text_of_a_model_cannot_drive_the_terminal(bundle, project, server) -> None:
-    server.text = lambda body: call("a\x1b]0;owned\x07b")
+    server.text = lambda body: call("a\x1b]0;owned\x07b\u202ec")
     ran = run_bundle(bundle, project, server)
     outputs = [ran.stdout, ran.stderr]
     outputs += [engine(verb, cwd=project, FORCE_COLOR="", NO_COLOR="1").stdout for verb in ("diff", "show")]
-    assert not any("\x1b" in output or "\x07" in output for output in outputs)
+    assert not any({"\x1b", "\x07", "\u202e"} & set(output) for output in outputs)
 
 
 def test_quiet_and_a_closed_pipe(bundle, project, server) -> None:

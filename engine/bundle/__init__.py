@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.bundle.bundle import Bundle, BundleContext, BundleTool
@@ -26,20 +28,14 @@ __all__ = [
 ]
 
 # Loaded on first use: validating an unchanged bundle needs none of the template, script or grammar rooms.
-_HOMES = {
-    "bundle": ("Bundle", "BundleContext", "BundleTool"),
-    "catalog": ("BundleSummary", "Catalog", "summarise"),
-    "load": ("load_bundle",),
-    "locate": ("find_bundles",),
-    "validating": ("Validation", "validate", "validation"),
-}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
-    from importlib import import_module
-
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "bundle": ("Bundle", "BundleContext", "BundleTool"),
+        "catalog": ("BundleSummary", "Catalog", "summarise"),
+        "load": ("load_bundle",),
+        "locate": ("find_bundles",),
+        "validating": ("Validation", "validate", "validation"),
+    },
+)

@@ -55,7 +55,8 @@ def use_color(stream: object = None) -> bool:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, so that a model's or a file's text cannot drive the terminal."""
-    return "".join(
-        c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+    """Spell out control characters other than line ends: a model's or a file's text must not drive the terminal."""
+    from engine.diagnostics import printable as spelled
+
+    ends = [(line.removesuffix("\r"), line.endswith("\r")) for line in text.split("\n")]
+    return "\n".join(spelled(line) + "\r" * end for line, end in ends)

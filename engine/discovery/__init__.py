@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.discovery.languages import custom_query, language_of
@@ -12,18 +14,6 @@ if TYPE_CHECKING:
     from engine.discovery.syntax import error_count, has_syntax_error
 
 # Loaded on first use: a worker process needs none of them, and waits for each module that it imports.
-_HOMES = {
-    "CodeNode": "model",
-    "Discovery": "model",
-    "Note": "model",
-    "custom_query": "languages",
-    "discover": "scan",
-    "discover_async": "scan",
-    "error_count": "syntax",
-    "has_syntax_error": "syntax",
-    "language_of": "languages",
-    "parse_file": "nodes",
-}
 
 __all__ = [
     "CodeNode",
@@ -38,11 +28,13 @@ __all__ = [
     "parse_file",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
-    import importlib
-
-    if name not in _HOMES:
-        raise AttributeError(f"module 'engine.discovery' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"engine.discovery.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "languages": ("custom_query", "language_of"),
+        "model": ("CodeNode", "Discovery", "Note"),
+        "nodes": ("parse_file",),
+        "scan": ("discover", "discover_async"),
+        "syntax": ("error_count", "has_syntax_error"),
+    },
+)

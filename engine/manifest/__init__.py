@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.manifest.bundle_model import Manifest
@@ -15,26 +17,6 @@ if TYPE_CHECKING:
     from engine.manifest.typed import Typed, read_engine_config, read_manifest
 
 # Loaded on first use: pydantic and jsonschema cost more than most verbs need.
-_HOMES = {
-    "Document": "document",
-    "EngineConfig": "engine_model",
-    "JsonPath": "document",
-    "LANGUAGES": "languages",
-    "LanguageSpec": "languages",
-    "Manifest": "bundle_model",
-    "Position": "document",
-    "Positions": "document",
-    "Typed": "typed",
-    "decode": "reader",
-    "dotted": "reader",
-    "json_schema": "schema",
-    "load_engine_config": "engine_config",
-    "node_types": "languages",
-    "read_engine_config": "typed",
-    "read_manifest": "typed",
-    "read_yaml": "reader",
-    "validator": "schema",
-}
 
 __all__ = [
     "LANGUAGES",
@@ -57,11 +39,16 @@ __all__ = [
     "validator",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
-    import importlib
-
-    if name not in _HOMES:
-        raise AttributeError(f"module 'engine.manifest' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"engine.manifest.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "bundle_model": ("Manifest",),
+        "document": ("Document", "JsonPath", "Position", "Positions"),
+        "engine_config": ("load_engine_config",),
+        "engine_model": ("EngineConfig",),
+        "languages": ("LANGUAGES", "LanguageSpec", "node_types"),
+        "reader": ("decode", "dotted", "read_yaml"),
+        "schema": ("json_schema", "validator"),
+        "typed": ("Typed", "read_engine_config", "read_manifest"),
+    },
+)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.prompts.budget import RenderLimits
@@ -12,21 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NODE_FIELDS", "Expression", "RenderLimits", "Scope", "Templates", "check_expression", "prompt_scope"]
 
-_HOMES = {
-    "NODE_FIELDS": "scope",
-    "Expression": "expression",
-    "RenderLimits": "budget",
-    "Scope": "scope",
-    "Templates": "templates",
-    "check_expression": "expression",
-    "prompt_scope": "scope",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: Jinja costs 40 ms."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "budget": ("RenderLimits",),
+        "expression": ("Expression", "check_expression"),
+        "scope": ("NODE_FIELDS", "Scope", "prompt_scope"),
+        "templates": ("Templates",),
+    },
+)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.run.execute import RunResult
@@ -32,23 +34,17 @@ __all__ = [
 ]
 
 # Loaded on first use: a review needs neither the kernel nor the backends.
-_HOMES = {
-    "execute": ("RunResult",),
-    "plan": ("Assignment", "Task", "make_tasks", "matches"),
-    "render": ("Rendered",),
-    "review": ("Review",),
-    "root": ("find_root",),
-    "session": ("Mirror", "Plan", "RunSettings", "Session"),
-    "stage": ("Services",),
-    "task": ("TaskResult",),
-}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
-    from importlib import import_module
-
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "execute": ("RunResult",),
+        "plan": ("Assignment", "Task", "make_tasks", "matches"),
+        "render": ("Rendered",),
+        "review": ("Review",),
+        "root": ("find_root",),
+        "session": ("Mirror", "Plan", "RunSettings", "Session"),
+        "stage": ("Services",),
+        "task": ("TaskResult",),
+    },
+)

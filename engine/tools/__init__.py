@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.tools.base import Tool, ToolEnvironment
@@ -37,25 +39,18 @@ __all__ = [
     "parse_script",
 ]
 
-_HOMES = {
-    "base": ("Tool", "ToolEnvironment"),
-    "checker": ("ScriptChecker",),
-    "dispatcher": ("ToolDispatcher",),
-    "externals": ("EXTERNALS", "External", "check_externals"),
-    "merge": ("SYSTEM_INPUTS", "hidden_inputs", "merge_inputs"),
-    "parse": ("parse_script",),
-    "pymtool": ("PymTool",),
-    "pythontool": ("PythonTool",),
-    "runner": ("ScriptRunner",),
-    "script": ("ParsedScript", "Script", "ScriptExternal", "ScriptInput"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    from importlib import import_module
-
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "base": ("Tool", "ToolEnvironment"),
+        "checker": ("ScriptChecker",),
+        "dispatcher": ("ToolDispatcher",),
+        "externals": ("EXTERNALS", "External", "check_externals"),
+        "merge": ("SYSTEM_INPUTS", "hidden_inputs", "merge_inputs"),
+        "parse": ("parse_script",),
+        "pymtool": ("PymTool",),
+        "pythontool": ("PythonTool",),
+        "runner": ("ScriptRunner",),
+        "script": ("ParsedScript", "Script", "ScriptExternal", "ScriptInput"),
+    },
+)
