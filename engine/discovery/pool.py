@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from engine.discovery.nodes import make_nodes
 from engine.discovery.scan import FileResult
-from engine.discovery.source import Job
+from engine.discovery.source import SourceFile
 from engine.discovery.targets import Filter, Plan
 
 _BATCH_FILES = 12  # with the longest paths that there are, a batch still fits into a pipe
@@ -37,8 +37,8 @@ class Pool:
     def __init__(self, plan: Plan, wanted: Filter) -> None:
         self._plan = plan
         self._wanted = wanted
-        self._batches = _batches(plan.jobs)
-        self._results: list[FileResult] = [([], None, False)] * len(plan.jobs)
+        self._batches = _batches(plan.sources)
+        self._results: list[FileResult] = [([], None, False)] * len(plan.sources)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
@@ -82,13 +82,13 @@ class Pool:
         while True:
             while len(sent) < _AHEAD and (batch := self._next()):
                 sent.append(batch)
-                jobs = [self._plan.jobs[index] for index in batch]
-                _send(worker.stdin, [tuple(job) for job in jobs])
+                sources = [self._plan.sources[index] for index in batch]
+                _send(worker.stdin, [tuple(file) for file in sources])
             if not sent:
                 return
             while sent[0]:
                 index = sent[0][0]
-                self._results[index] = _receive(worker.stdout, self._plan.jobs[index])
+                self._results[index] = _receive(worker.stdout, self._plan.sources[index])
                 sent[0].popleft()
             sent.popleft()
 
@@ -124,16 +124,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _batches(jobs: tuple[Job, ...]) -> deque[_Batch]:
+def _batches(sources: tuple[SourceFile, ...]) -> deque[_Batch]:
     """Group neighbours, large enough to spare round trips and small enough to share evenly."""
     batches: deque[_Batch] = deque()
     size = _BATCH_BYTES
-    for index, job in enumerate(jobs):
-        if size + job.size > _BATCH_BYTES or len(batches[-1]) == _BATCH_FILES:
+    for index, file in enumerate(sources):
+        if size + file.size > _BATCH_BYTES or len(batches[-1]) == _BATCH_FILES:
             batches.append(deque())
             size = 0
         batches[-1].append(index)
-        size += job.size
+        size += file.size
     return batches
 
 
@@ -144,7 +144,7 @@ def _send(stdin: IO[bytes] | None, message: Any) -> None:
     stdin.flush()
 
 
-def _receive(stdout: IO[bytes] | None, job: Job) -> FileResult:
+def _receive(stdout: IO[bytes] | None, file: SourceFile) -> FileResult:
     """Return a worker's next answer.
 
     Raises:
@@ -156,7 +156,7 @@ def _receive(stdout: IO[bytes] | None, job: Job) -> FileResult:
     if not length or len(data) < length:
         raise EOFError
     source, rows, note, read = marshal.loads(data)  # noqa: S302 - our own child
-    return make_nodes(source, job.path, job.language, rows), note, read
+    return make_nodes(source, file.path, file.language, rows), note, read
 
 
 def _start() -> subprocess.Popen[bytes]:

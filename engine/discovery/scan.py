@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.discovery.model import CodeNode, Discovery, Note
 from engine.discovery.nodes import make_nodes
-from engine.discovery.source import Job, scan_file
+from engine.discovery.source import SourceFile, scan_file
 from engine.discovery.targets import Filter, Plan, make_filter, make_plan
 from engine.errors import BundleError
 
@@ -46,8 +46,8 @@ def discover(
     wanted = make_filter(languages, types, query)
     plan = make_plan(targets, root, wanted)
     plan = _without_other_languages(plan, wanted)
-    if _is_small(plan.jobs):
-        return _result(plan, [_scan(plan, job, wanted) for job in plan.jobs])
+    if _is_small(plan.sources):
+        return _result(plan, [_scan(plan, file, wanted) for file in plan.sources])
     from engine.discovery.pool import Pool
 
     return _result(plan, Pool(plan, wanted).run())
@@ -70,8 +70,8 @@ async def discover_async(
     wanted = make_filter(languages, types, query)
     plan = await asyncio.to_thread(make_plan, targets, root, wanted)
     plan = _without_other_languages(plan, wanted)
-    if _is_small(plan.jobs):
-        return _result(plan, [await asyncio.to_thread(_scan, plan, job, wanted) for job in plan.jobs])
+    if _is_small(plan.sources):
+        return _result(plan, [await asyncio.to_thread(_scan, plan, file, wanted) for file in plan.sources])
     from engine.discovery.pool import Pool
 
     pool = Pool(plan, wanted)
@@ -84,13 +84,13 @@ async def discover_async(
         raise
 
 
-def _scan(plan: Plan, job: Job, wanted: Filter) -> FileResult:
-    source, rows, note, read = scan_file(str(plan.root), job, wanted.types, wanted.query)
-    return make_nodes(source, job.path, job.language, rows), note, read
+def _scan(plan: Plan, file: SourceFile, wanted: Filter) -> FileResult:
+    source, rows, note, read = scan_file(str(plan.root), file, wanted.types, wanted.query)
+    return make_nodes(source, file.path, file.language, rows), note, read
 
 
-def _is_small(jobs: Sequence[Job]) -> bool:
-    sizes = [job.size for job in jobs]
+def _is_small(sources: Sequence[SourceFile]) -> bool:
+    sizes = [file.size for file in sources]
     return len(sizes) < _INLINE_FILES and sum(sizes) < _INLINE_BYTES and max(sizes, default=0) < _INLINE_FILE_BYTES
 
 
@@ -102,7 +102,7 @@ def _without_other_languages(plan: Plan, wanted: Filter) -> Plan:
 
     valid: set[str] = set()
     problem: BundleError | None = None
-    for language in sorted(wanted.languages or {job.language for job in plan.jobs}):
+    for language in sorted(wanted.languages or {file.language for file in plan.sources}):
         try:
             custom_query(language, wanted.query)
             valid.add(language)
@@ -110,11 +110,11 @@ def _without_other_languages(plan: Plan, wanted: Filter) -> Plan:
             problem = problem or error
     if problem is not None and (wanted.languages or not valid):
         raise problem
-    return Plan(plan.root, tuple(job for job in plan.jobs if job.language in valid), plan.notes)
+    return Plan(plan.root, tuple(file for file in plan.sources if file.language in valid), plan.notes)
 
 
 def _result(plan: Plan, scanned: Sequence[FileResult]) -> Discovery:
     nodes = tuple(node for found, _, _ in scanned for node in found)
-    notes = [Note(job.path, note) for job, (_, note, _) in zip(plan.jobs, scanned, strict=True) if note]
+    notes = [Note(file.path, note) for file, (_, note, _) in zip(plan.sources, scanned, strict=True) if note]
     files = sum(read for _, _, read in scanned)
     return Discovery(nodes, files, tuple(sorted((*plan.notes, *notes), key=lambda note: note.path)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.diagnostics import did_you_mean
 from engine.discovery.languages import language_of
 from engine.discovery.model import Note
-from engine.discovery.source import Job
+from engine.discovery.source import SourceFile
 from engine.errors import ConfigError
 from engine.files import IgnoreRules, find_project_root, is_private, is_utf8, walk
 from engine.manifest.languages import LANGUAGES, node_types
@@ -21,7 +21,7 @@ class Plan:
     """The files to read, sorted by path, and what is already known to be left out."""
 
     root: Path
-    jobs: tuple[Job, ...]
+    sources: tuple[SourceFile, ...]
     notes: tuple[Note, ...]
 
 
@@ -65,16 +65,16 @@ def make_plan(targets: Sequence[str | Path], root: Path | None, wanted: Filter) 
     if root is None:
         root = find_project_root(Path(os.path.commonpath(places)))
     root = root.resolve()
-    jobs: dict[str, Job] = {}
+    sources: dict[str, SourceFile] = {}
     notes: list[Note] = []
     rules = IgnoreRules(root)
     for place in places:
         path = _inside(place, root)
         found = _named(place, path, notes) if place.is_file() else _below(root, path, rules)
-        for job in found:
-            if wanted.languages is None or job.language in wanted.languages:
-                jobs.setdefault(job.path, job)
-    return Plan(root, tuple(jobs[path] for path in sorted(jobs)), tuple(notes))
+        for file in found:
+            if wanted.languages is None or file.language in wanted.languages:
+                sources.setdefault(file.path, file)
+    return Plan(root, tuple(sources[path] for path in sorted(sources)), tuple(notes))
 
 
 def _existing(target: str | Path) -> Path:
@@ -95,15 +95,15 @@ def _inside(place: Path, root: Path) -> str:
     return path
 
 
-def _named(place: Path, path: str, notes: list[Note]) -> list[Job]:
+def _named(place: Path, path: str, notes: list[Note]) -> list[SourceFile]:
     language = language_of(path)
     if language is None:
         notes.append(Note(path, "no known language"))
         return []
-    return [Job(path, language, True, place.stat().st_size)]
+    return [SourceFile(path, language, True, place.stat().st_size)]
 
 
-def _below(root: Path, path: str, rules: IgnoreRules) -> Iterable[Job]:
+def _below(root: Path, path: str, rules: IgnoreRules) -> Iterable[SourceFile]:
     """Yield the files of a folder; a folder that is itself ignored but was named counts with its own rules only."""
     start, prefix = root, ""
     if path != "." and rules.ignored_below(path, folder=True):
@@ -112,4 +112,4 @@ def _below(root: Path, path: str, rules: IgnoreRules) -> Iterable[Job]:
     for entry in walk(start, rules, path):
         language = language_of(entry.path)
         if language is not None and not entry.link:
-            yield Job(prefix + entry.path, language, False, entry.stat.st_size)
+            yield SourceFile(prefix + entry.path, language, False, entry.stat.st_size)

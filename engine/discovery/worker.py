@@ -15,7 +15,7 @@ import signal
 import sys
 from typing import Any, BinaryIO
 
-from engine.discovery.source import Job, scan_file
+from engine.discovery.source import SourceFile, scan_file
 
 SECONDS_PER_FILE = 20.0
 """A parse that takes longer ends the worker: the default action of SIGALRM needs no interpreter lock."""
@@ -30,9 +30,9 @@ def main() -> None:
         return
     root, types, query = first
     while (batch := _receive(source)) is not None:
-        for job in batch:
+        for file in batch:
             signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_FILE)
-            scanned = scan_file(root, Job(*job), types, query)
+            scanned = scan_file(root, SourceFile(*file), types, query)
             signal.setitimer(signal.ITIMER_REAL, 0)
             data = marshal.dumps(tuple(scanned))
             sink.write(len(data).to_bytes(8) + data)

@@ -2,8 +2,8 @@
 
 from engine.models.base import Adapter, ModelPlugin
 from engine.models.facade import constraint_for, format_calls, parse_reply
+from engine.models.plugins import PLUGINS, get_plugin
 from engine.models.qwen import QwenPlugin
-from engine.models.registry import PLUGINS, get_plugin
 from engine.models.scanner import scan_calls
 from engine.models.smollm import SmolLMPlugin
 

@@ -10,7 +10,7 @@ from engine.grammar.constraint import Constraint, ConstraintOptions
 from engine.grammar.ordering import order_arguments
 from engine.messages import Reply, ToolCall, ToolSchema
 from engine.models.base import ModelPlugin
-from engine.models.registry import get_plugin
+from engine.models.plugins import get_plugin
 
 AnyTool = ToolSchema | Mapping[str, Any]
 
