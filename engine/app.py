@@ -298,7 +298,7 @@ def discover(targets: Sequence[str | Path], languages: Sequence[str] | None = No
     """
     from engine.discovery import discover as discover_nodes
 
-    return list(discover_nodes(targets, languages=languages).nodes)
+    return list(discover_nodes(targets, root=find_root(None, targets), languages=languages).nodes)
 
 
 async def run(

@@ -65,6 +65,15 @@ def test_the_diff_of_a_file_with_crlf_applies_too(bundle, project, server) -> No
     assert b"    # does it\r\n" in (project / "src/a.py").read_bytes()
 
 
+def test_nodes_and_run_name_a_node_alike(bundle, project, server) -> None:
+    (project / "src/pyproject.toml").write_text("[project]\nname = 'inner'\n")
+    listed = json.loads(engine("nodes", "src", "--type", "function", "--json", cwd=project).stdout)
+    assert {node["file_path"] for node in listed} == {"src/a.py"}
+    ran = run_bundle(bundle, project, server, "--node", listed[0]["node_id"], "--json")
+    started = [json.loads(line) for line in ran.stdout.splitlines() if "task:started" in line]
+    assert [event["node_id"] for event in started] == [listed[0]["node_id"]]
+
+
 def test_json_is_events_line_by_line_and_nothing_else(bundle, project, server) -> None:
     ran = run_bundle(bundle, project, server, "--json")
     events = [json.loads(line) for line in ran.stdout.splitlines()]

@@ -34,11 +34,12 @@ def command(
 ) -> int:
     """List the code nodes of files and folders."""
     from engine.discovery import discover_async
+    from engine.run import find_root
 
     found = asyncio.run(
         discover_async(
             paths,
-            root=project,
+            root=find_root(project, paths),
             languages=languages or None,
             types=types or None,
             query=query.read_text("utf-8") if query else None,
