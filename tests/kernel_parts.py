@@ -35,6 +35,12 @@ class ScriptedBackend:
     async def model_name(self):
         return "m"
 
+    async def kinds(self):
+        return ("ebnf", "structural_tag", "json_schema", "strict_tools")
+
+    async def prepare(self, adapters, models=()):
+        pass
+
     async def complete(self, request):
         self.requests.append(request)
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.grammar.constraint import NO_CONSTRAINT, Constraint
+from engine.grammar.constraint import NO_CONSTRAINT, Constraint, Kind
 from engine.manifest.bundle_model import Sampling
-from engine.messages import Usage
+from engine.messages import ToolSchema, Usage
 from engine.models.base import Adapter
 
 
@@ -22,6 +22,8 @@ class CompletionRequest:
         constraint: What the reply may look like.
         sampling: How tokens are chosen.
         adapter: The LoRA adapter that answers, or None.
+        tools: The tools, where the ModelPlugin leaves their declaration to the API; otherwise they are in the messages.
+        tool_choice: The API's `tool_choice` beside `tools`; None sends neither.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -29,6 +31,8 @@ class CompletionRequest:
     constraint: Constraint = NO_CONSTRAINT
     sampling: Sampling = field(default_factory=Sampling)
     adapter: Adapter | None = None
+    tools: Sequence[ToolSchema] = ()
+    tool_choice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,31 @@ class Backend(Protocol):
 
     async def model_name(self) -> str:
         """The default model's name; starts nothing heavier than it must."""
+        ...
+
+    async def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of constraint that the server can be asked for; empty where it cannot be asked for any."""
+        ...
+
+    async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:
+        """Make adapters ready to answer before the first request.
+
+        Args:
+            adapters: Those that a run may ask for; one that was trained on another model is left alone.
+            models: The names of models that a run asks for.
+
+        Raises:
+            BackendError: A model or an adapter cannot be had; the message names it and the way out.
+            BundleError: An adapter's files cannot be used.
+        """
+        ...
+
+    def stream(self, request: CompletionRequest) -> AsyncIterator[str | Completion]:
+        """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
+
+        Raises:
+            BackendError: As `complete` does; a failure after the first piece is not retried.
+        """
         ...
 
     async def complete(self, request: CompletionRequest) -> Completion:

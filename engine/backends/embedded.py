@@ -13,11 +13,13 @@ from engine.backends.adapter_files import adapter_file
 from engine.backends.base import Completion, CompletionRequest
 from engine.backends.child import ChildSettings
 from engine.backends.cores import compute_threads, slots_for
+from engine.backends.dialects import LlamaCpp
 from engine.backends.openai_backend import OpenAIBackend
 from engine.backends.server_info import normalise
 from engine.backends.supervisor import AdapterFile, Running, Supervisor
 from engine.backends.weights import Weights, weights_of_file
 from engine.errors import BackendRejected, BackendUnavailable, EngineError
+from engine.grammar.constraint import Kind
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
@@ -90,6 +92,10 @@ class EmbeddedBackend:
     async def model_name(self) -> str:
         """Return the model's name; nothing is started."""
         return self.weights.name
+
+    async def kinds(self) -> tuple[Kind, ...]:
+        """Return the kinds of constraint that llama.cpp enforces; nothing is started."""
+        return LlamaCpp.kinds
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.

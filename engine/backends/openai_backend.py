@@ -15,6 +15,7 @@ from engine.backends.replies import read_completion
 from engine.backends.retry import GaveUpError, Patience, with_retries
 from engine.backends.server_info import ServerInfo, normalise, parse_models
 from engine.errors import BackendError, BackendRejected, ConfigError
+from engine.grammar.constraint import Kind
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
@@ -105,6 +106,10 @@ class OpenAIBackend:
         if name is None:
             raise BackendRejected(f"{self.url} lists no model: set backend.model or --model")
         return name
+
+    async def kinds(self) -> tuple[Kind, ...]:
+        """Return the kinds of constraint that the server can be asked for."""
+        return (await self._ask()).dialect.kinds
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.

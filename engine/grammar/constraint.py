@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
 
-Kind = Literal["ebnf", "structural_tag", "json_schema", "none"]
+Kind = Literal["ebnf", "structural_tag", "json_schema", "strict_tools", "none"]
+Mode = Literal["auto", "ebnf", "structural_tag", "json_schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Constraint:
 
     Attributes:
         kind: How `value` is written.
-        value: EBNF text with a rule `root`, a structural tag or a JSON Schema; None for kind none.
+        value: EBNF text with a rule `root`, a structural tag, a JSON Schema or, for strict_tools, the fields `tools`,
+            `tool_choice` and `parallel_tool_calls` of a request; None for kind none.
         strategy: The strategy and version that made it, such as `typed@1`.
     """
 
@@ -42,7 +44,7 @@ class ConstraintOptions:
     """
 
     strategy: str = "typed"
-    mode: Literal["auto", "ebnf", "structural_tag", "json_schema"] = "auto"
+    mode: Mode = "auto"
     parallel_calls: bool = False
     text: Literal["forbidden", "allowed"] = "forbidden"
     custom: str | Mapping[str, Any] | None = None

@@ -56,13 +56,20 @@ class RuntimeClient(BackendOwner):
         messages = [Message("user", prompt)]
         if system is not None:
             messages.insert(0, Message("system", system))
-        completion = await self._open_backend().complete(
-            CompletionRequest(
-                self._prompts.wire(messages, schemas),
-                model or self.config.model,
-                self._prompts.constraint(schemas),
-                self.config.sampling,
-                self.config.adapter,
-            )
+        backend = self._open_backend()
+        request = await self._request(messages, schemas, model, backend)
+        return read_reply(await backend.complete(request), self.plugin, schemas)
+
+    async def _request(
+        self, messages: list[Message], tools: tuple[ToolSchema, ...], model: str | None, backend: Backend
+    ) -> CompletionRequest:
+        choice = self.plugin.tool_choice(tools) if tools else None
+        return CompletionRequest(
+            self._prompts.wire(messages, tools),
+            model or self.config.model,
+            self._prompts.constraint(tools, await backend.kinds()),
+            self.config.sampling,
+            self.config.adapter,
+            tools if choice is not None else (),
+            choice,
         )
-        return read_reply(completion, self.plugin, schemas)

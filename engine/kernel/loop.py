@@ -89,6 +89,7 @@ class Kernel(BackendOwner):
         max_turns: int = 20,
         termination: Termination | None = None,
         context_provider: ContextProvider | None = None,
+        model: str | None = None,
     ) -> KernelResult:
         """Take turns until the work is done or cannot go on.
 
@@ -103,6 +104,7 @@ class Kernel(BackendOwner):
                 last turn called, as far as it takes them. Of the mapping that it returns, `model_override` and
                 `adapter` choose who answers the turn, `prompt` replaces `messages`, the rest joins the tools' bound
                 inputs.
+            model: The model that answers every turn, before any other choice.
         """
         began, schemas = time.perf_counter(), self._offer(tools)
         progress = Progress(self.config, messages, termination, len(schemas))
@@ -116,7 +118,7 @@ class Kernel(BackendOwner):
                 while progress.reason is None and progress.turns < max_turns:
                     context = await provide(progress.turns + 1, progress.last_tools)
                     progress.renew(context.get("prompt"))
-                    turn = self._turn(schemas, context, progress.turns + 1, None, progress.budget)
+                    turn = self._turn(schemas, context, progress.turns + 1, model, progress.budget)
                     progress.absorb(await turn.take(progress.messages))
             if progress.reason is None:
                 progress.out_of_turns(max_turns)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions
+from engine.errors import ConfigError
+from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Kind, Mode
 from engine.kernel.history import trim
 from engine.messages import Message, ToolSchema
 from engine.models.base import ModelPlugin
@@ -25,7 +27,7 @@ class PromptBuilder:
         self._plugin, self._history = plugin, history
         self._options = options or ConstraintOptions(strategy=plugin.grammar_strategy())
         self._constraints: dict[str, Constraint] = {}
-        self._last: tuple[Sequence[ToolSchema], Constraint] | None = None
+        self._last: tuple[Sequence[ToolSchema], Collection[Kind] | None, Constraint] | None = None
 
     def wire(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> list[dict[str, Any]]:
         """Return the wire messages: the system turn with the tools declared natively, then what the history keeps."""
@@ -33,17 +35,47 @@ class PromptBuilder:
         system = kept.pop(0).content if kept and kept[0].role == "system" else None
         return self._plugin.build_messages(None, system, tools, kept)
 
-    def constraint(self, tools: Sequence[ToolSchema]) -> Constraint:
+    def constraint(self, tools: Sequence[ToolSchema], kinds: Collection[Kind] | None = None) -> Constraint:
         """Return the constraint of a reply that may call these tools; made once per set of tools.
 
+        Args:
+            tools: What the model is offered.
+            kinds: What the server can be asked for; None where it is not known, and then the family's best is taken.
+
         Raises:
-            ConfigError: The family has no such strategy or mode, or a schema cannot be constrained.
+            ConfigError: The family has no such strategy or mode, the server takes no constraint that the family
+                writes, or a schema cannot be constrained.
         """
         if not tools and self._options.custom is None:
             return NO_CONSTRAINT
-        if self._last is None or self._last[0] is not tools:
-            key = json.dumps([(tool.name, tool.parameters) for tool in tools], default=dict)
-            if key not in self._constraints:
-                self._constraints[key] = self._plugin.constraint(tools, self._options)
-            self._last = (tools, self._constraints[key])
-        return self._last[1]
+        if self._last is None or self._last[0] is not tools or self._last[1] != kinds:
+            self._last = (tools, kinds, self._choose(tools, kinds))
+        return self._last[2]
+
+    def _choose(self, tools: Sequence[ToolSchema], kinds: Collection[Kind] | None) -> Constraint:
+        made: list[Constraint] = []
+        for mode in self._modes():
+            made.append(self._made(tools, mode))
+            if kinds is None or made[-1].kind == "none" or made[-1].kind in kinds:
+                return made[-1]
+        raise ConfigError(_no_kind(self._plugin.name, [one.kind for one in made], kinds or ()))
+
+    def _modes(self) -> tuple[Mode, ...]:
+        """Return the modes to try, the best first: all of the family for `auto` without a grammar of the bundle's own."""
+        if self._options.mode != "auto" or self._options.custom is not None:
+            return (self._options.mode,)
+        return tuple(mode for mode in self._plugin.modes() if mode != "auto")
+
+    def _made(self, tools: Sequence[ToolSchema], mode: Mode) -> Constraint:
+        key = f"{mode} {json.dumps([(tool.name, tool.parameters) for tool in tools], default=dict)}"
+        if key not in self._constraints:
+            self._constraints[key] = self._plugin.constraint(tools, replace(self._options, mode=mode))
+        return self._constraints[key]
+
+
+def _no_kind(plugin: str, written: Sequence[Kind], kinds: Collection[Kind]) -> str:
+    takes = f"takes only {', '.join(kinds)}" if kinds else "takes no constraint"
+    return (
+        f"the model plugin '{plugin}' writes {', '.join(written)}, and the server {takes}: "
+        f"change grammar.mode or grammar.strategy in bundle.yaml, or the server (engine doctor shows what is in force)"
+    )

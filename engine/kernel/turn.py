@@ -84,7 +84,7 @@ class Turn:
     async def _ask(self, messages: Sequence[Message]) -> Completion:
         parts, adapter = self.parts, self.adapter
         wire = parts.prompts.wire(messages, self.tools)
-        constraint = parts.prompts.constraint(self.tools)
+        constraint = parts.prompts.constraint(self.tools, await parts.backend.kinds())
         sampling = await self.budget.reserve(parts.config.sampling, wire, parts.backend)
         await self._emit(
             ModelRequested,
@@ -94,7 +94,12 @@ class Turn:
             messages=tuple(wire),
         )
         began = time.perf_counter()
-        completion = await parts.backend.complete(CompletionRequest(wire, self.model, constraint, sampling, adapter))
+        choice = parts.plugin.tool_choice(self.tools) if self.tools else None
+        completion = await parts.backend.complete(
+            CompletionRequest(
+                wire, self.model, constraint, sampling, adapter, self.tools if choice is not None else (), choice
+            )
+        )
         self.budget.spend(completion.usage)
         await self._emit(
             ModelResponded,

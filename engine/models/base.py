@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.grammar.constraint import Constraint, ConstraintOptions
+from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 
 
@@ -47,15 +47,15 @@ class ModelPlugin(Protocol):
         ...
 
     def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:
-        """Return the API's `tool_choice`, or None when the tools travel in the prompt."""
+        """Return the API's `tool_choice`, where the API declares the tools; None when they travel in the prompt."""
         ...
 
     def grammar_strategy(self) -> str:
         """Return the default strategy of the family."""
         ...
 
-    def modes(self) -> tuple[str, ...]:
-        """Return the grammar modes that the family supports, `auto` among them."""
+    def modes(self) -> tuple[Mode, ...]:
+        """Return the grammar modes that the family supports: `auto`, then the others, the best first."""
         ...
 
     def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
-from engine.grammar.constraint import Constraint, ConstraintOptions
+from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
 from engine.grammar.strategies import resolve_strategy
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
 from engine.models.scanner import scan_calls
 
-MODES = ("auto", "ebnf")
+MODES: tuple[Mode, ...] = ("auto", "ebnf")
 CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 HERMES_FRAME = CallFrame('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", "\n", "<tool_call>")
 _BEFORE = (
@@ -87,7 +87,7 @@ class HermesPlugin:
         """Return the default strategy."""
         return self.strategy
 
-    def modes(self) -> tuple[str, ...]:
+    def modes(self) -> tuple[Mode, ...]:
         """Return the grammar modes that this family supports."""
         return MODES
 

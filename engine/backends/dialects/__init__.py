@@ -10,4 +10,4 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Vllm(), Ll
 # What `owned_by` in /v1/models says → the dialect.
 OWNERS = {"vllm": "vllm", "llamacpp": "llama_cpp", "llama.cpp": "llama_cpp"}
 
-__all__ = ["DIALECTS", "OWNERS", "Call", "Dialect", "Selection"]
+__all__ = ["DIALECTS", "OWNERS", "Call", "Dialect", "LlamaCpp", "Selection"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.backends.server_info import ServerInfo, names_of
-from engine.grammar.constraint import Constraint
+from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
 # Sends a JSON body (None: GET) to a path below the server's root and returns the parsed answer.
@@ -42,6 +42,7 @@ class Dialect(Protocol):
     """One server software."""
 
     name: str
+    kinds: tuple[Kind, ...]
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return the fields of the request's body that put a constraint into force.

@@ -12,7 +12,7 @@ from engine.backends.connection import MalformedReplyError
 from engine.backends.dialects.base import Call, Selection
 from engine.backends.server_info import ServerInfo, names_of
 from engine.errors import BackendRejected
-from engine.grammar.constraint import Constraint
+from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
 _NO_ADAPTERS = "answered /lora-adapters with something else than adapters"
@@ -22,6 +22,7 @@ class LlamaCpp:
     """The dialect of llama.cpp."""
 
     name = "llama_cpp"
+    kinds: tuple[Kind, ...] = ("ebnf", "json_schema")
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `grammar` or `json_schema`; llama.cpp knows no structural tags."""

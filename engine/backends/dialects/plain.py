@@ -8,7 +8,7 @@ from typing import Any
 from engine.backends.dialects.base import Call, Selection, select_by_name
 from engine.backends.server_info import ServerInfo
 from engine.errors import BackendRejected
-from engine.grammar.constraint import Constraint
+from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
 
@@ -16,6 +16,7 @@ class Plain:
     """The dialect of an unknown server."""
 
     name = "plain"
+    kinds: tuple[Kind, ...] = ()
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Refuse every constraint: servers ignore unknown fields, and the reply would be unconstrained."""

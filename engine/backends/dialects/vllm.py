@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.backends.dialects.base import Call, Selection, select_by_name
 from engine.backends.server_info import ServerInfo
-from engine.grammar.constraint import Constraint
+from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
 _KEYS = {"ebnf": "grammar", "json_schema": "json", "structural_tag": "structural_tag"}
@@ -22,6 +22,7 @@ class Vllm:
     """The dialect of vLLM."""
 
     name = "vllm"
+    kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema")
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `structured_outputs`; a structural tag travels as a JSON string."""
