@@ -61,7 +61,7 @@ class PromptBuilder:
         raise ConfigError(_no_kind(self._plugin.name, [one.kind for one in made], kinds or ()))
 
     def _modes(self) -> tuple[Mode, ...]:
-        """Return the modes to try, the best first: with `auto` all of the family's, but for a grammar of the bundle's own."""
+        """Return the modes to try, the best first: `auto` means all of the family, save for a custom grammar."""
         if self._options.mode != "auto" or self._options.custom is not None:
             return (self._options.mode,)
         return tuple(mode for mode in self._plugin.modes() if mode != "auto")
