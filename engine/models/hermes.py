@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import ConfigError
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
-from engine.grammar.strategies import resolve_strategy
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
+from engine.models.constrain import frame_constraint
 from engine.models.scanner import scan_calls
 
 MODES: tuple[Mode, ...] = ("auto", "ebnf")
@@ -102,12 +101,7 @@ class HermesPlugin:
             ConfigError: The mode or the strategy does not exist.
             ToolGrammarError: A tool's schema has no grammar under the strategy.
         """
-        strategy = resolve_strategy(options.strategy)
-        if options.mode not in MODES and strategy.name not in ("custom", "none"):
-            raise ConfigError(
-                f"model plugin '{self.name}' has no grammar mode '{options.mode}'; it has {', '.join(MODES)}"
-            )
-        return strategy.constraint(tools, HERMES_FRAME, options)
+        return frame_constraint(self.name, MODES, HERMES_FRAME, tools, options)
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them."""
