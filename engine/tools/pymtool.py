@@ -12,7 +12,7 @@ from engine.messages import ToolCall, ToolResult, ToolSchema
 from engine.tools.base import ToolEnvironment
 from engine.tools.results import error_result, value_result
 from engine.tools.runner import DEFAULT_LIMITS, ScriptRunner
-from engine.tools.schemas import ArgumentChecker
+from engine.grammar.argument_check import ArgumentChecker
 from engine.tools.script import Script, ScriptInput
 
 

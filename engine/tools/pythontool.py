@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 from engine.messages import ToolCall, ToolResult, ToolSchema
 from engine.tools.base import ToolEnvironment
 from engine.tools.results import error_result, value_result
-from engine.tools.schemas import ArgumentChecker
+from engine.grammar.argument_check import ArgumentChecker
 from engine.tools.values import NotJsonError, to_json
 
 
