@@ -31,5 +31,6 @@ def frame_constraint(
     strategy = resolve_strategy(options.strategy)
     if strategy.name not in ("custom", "none") and options.mode not in modes:
         raise ConfigError(f"model plugin '{plugin}' has no grammar mode '{options.mode}'; it has {', '.join(modes)}")
-    best = next((mode for mode in modes if mode != "auto"), "ebnf") if options.mode == "auto" else options.mode
-    return strategy.constraint(tools, frame, replace(options, mode=best))
+    if options.mode == "auto":
+        options = replace(options, mode=next(mode for mode in modes if mode != "auto"))
+    return strategy.constraint(tools, frame, options)

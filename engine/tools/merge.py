@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.diagnostics import Diagnostic, Span, did_you_mean
-from engine.manifest.bundle_model import InputOverride, ScriptTool
-from engine.grammar.linear_pattern import PatternError, check_pattern
 from engine.grammar.argument_check import fits
+from engine.grammar.linear_pattern import PatternError, check_pattern
+from engine.manifest.bundle_model import InputOverride, ScriptTool
 from engine.tools.script import Script, ScriptInput
 
 SYSTEM_INPUTS = ("node_text", "node_name", "node_type", "node_id", "file_path", "start_line", "end_line")

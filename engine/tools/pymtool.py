@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.errors import ToolError
+from engine.grammar.argument_check import ArgumentChecker
 from engine.manifest.bundle_model import ScriptLimits
 from engine.messages import ToolCall, ToolResult, ToolSchema
 from engine.tools.base import ToolEnvironment
 from engine.tools.results import error_result, value_result
 from engine.tools.runner import DEFAULT_LIMITS, ScriptRunner
-from engine.grammar.argument_check import ArgumentChecker
 from engine.tools.script import Script, ScriptInput
 
 

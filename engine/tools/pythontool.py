@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.grammar.argument_check import ArgumentChecker
 from engine.messages import ToolCall, ToolResult, ToolSchema
 from engine.tools.base import ToolEnvironment
 from engine.tools.results import error_result, value_result
-from engine.grammar.argument_check import ArgumentChecker
 from engine.tools.values import NotJsonError, to_json
 
 
