@@ -82,7 +82,7 @@ async def test_the_server_is_asked_which_dialect(
 
 async def test_an_unknown_server_gets_no_constraint_on_trust(server: ScriptedServer) -> None:
     server.models = [{"id": "m", "owned_by": "somebody"}]
-    with pytest.raises(BackendRejected, match=r"backend\.dialect to vllm or llama_cpp"):
+    with pytest.raises(BackendRejected, match=r"backend\.dialect to vllm, llama_cpp, sglang or openai"):
         await ask(server, CompletionRequest(MESSAGES, constraint=EBNF))
     assert server.bodies == []
     assert (await ask(server)).text == "hello"

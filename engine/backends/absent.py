@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from engine.backends.base import Completion, CompletionRequest
 from engine.backends.embedded import EmbeddedBackend
 from engine.backends.weights import Weights, find_spec, weights_path
 from engine.errors import BackendUnavailable
+from engine.models.base import Adapter
 
 
 class AbsentBackend(EmbeddedBackend):
@@ -22,15 +23,34 @@ class AbsentBackend(EmbeddedBackend):
         spec = find_spec(name)
         super().__init__(Weights(weights_path(spec), spec.name, spec.plugin, (spec.hub_id,)))
 
+    async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:  # noqa: ARG002 - the Protocol's signature
+        """Refuse.
+
+        Raises:
+            BackendUnavailable: Always.
+        """
+        raise self._absent()
+
     async def complete(self, request: CompletionRequest) -> Completion:  # noqa: ARG002 - the Protocol's signature
         """Refuse.
 
         Raises:
             BackendUnavailable: Always.
         """
-        raise BackendUnavailable(
-            f"the model {self.weights.name!r} is not on this machine: engine models pull {self.weights.name}"
-        )
+        raise self._absent()
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:  # noqa: ARG002 - the Protocol's signature
+        """Refuse.
+
+        Raises:
+            BackendUnavailable: Always, with the first piece.
+        """
+        raise self._absent()
+        yield ""  # makes it a generator
+
+    def _absent(self) -> BackendUnavailable:
+        name = self.weights.name
+        return BackendUnavailable(f"the model {name!r} is not on this machine: engine models pull {name}")
 
     async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:  # noqa: ARG002 - the Protocol's signature
         """Return None: there is no tokenizer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -92,8 +92,11 @@ class Backend(Protocol):
         """
         ...
 
-    def stream(self, request: CompletionRequest) -> AsyncIterator[str | Completion]:
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
         """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
+
+        Closing the generator (`contextlib.aclosing`) or cancelling its task closes the connection, so that the server
+        stops generating.
 
         Raises:
             BackendError: As `complete` does; a failure after the first piece is not retried.

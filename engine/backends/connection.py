@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -54,6 +54,25 @@ class Connection:
         import httpx2
 
         return _parse(await self.open().post(path, body=dict(body), cast_to=httpx2.Response))
+
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Send JSON and give the parsed server-sent events of the answer; closing the generator closes the connection.
+
+        Raises:
+            MalformedReplyError: An event is not JSON.
+        """
+        from openai import AsyncStream
+
+        events = await self.open().post(
+            path, body=dict(body), cast_to=object, stream=True, stream_cls=AsyncStream[object]
+        )
+        try:
+            async for event in events:
+                yield event
+        except ValueError as error:
+            raise MalformedReplyError(f"sent an event that is not JSON: {error}") from error
+        finally:
+            await events.close()
 
     async def get(self, path: str) -> Any:
         """Fetch JSON."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +18,13 @@ from engine.backends.openai_backend import OpenAIBackend
 from engine.backends.server_info import normalise
 from engine.backends.supervisor import AdapterFile, Running, Supervisor
 from engine.backends.weights import Weights, weights_of_file
-from engine.errors import BackendRejected, BackendUnavailable, EngineError
+from engine.errors import BackendError, BackendRejected, BackendUnavailable, EngineError
 from engine.grammar.constraint import Kind
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
 DEFAULT_CONTEXT = 4096
+_TWICE = "the embedded model crashed twice at this request: {}"
 
 
 class EmbeddedBackend:
@@ -97,6 +98,19 @@ class EmbeddedBackend:
         """Return the kinds of constraint that llama.cpp enforces; nothing is started."""
         return LlamaCpp.kinds
 
+    async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:
+        """Have the files of the adapters ready; an adapter that was trained on another model is left alone.
+
+        Raises:
+            BackendRejected: Another model is asked for.
+            BundleError: An adapter's files cannot be used.
+        """
+        for model in models:
+            self._refuse_other(model)
+        for adapter in adapters:
+            if self.accepts(adapter):
+                await self._file(adapter)
+
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.
 
@@ -106,17 +120,32 @@ class EmbeddedBackend:
             ContextLengthError: The prompt does not fit.
             BundleError: The adapter's files cannot be used.
         """
-        if request.model is not None and normalise(request.model) not in self._names:
-            raise BackendRejected(
-                f"the embedded model is {self.weights.name!r}, not {request.model!r}: choose the model with --model or "
-                f"backend.model, or use a server that has it"
-            )
-        adapter = request.adapter if request.adapter is not None and self.accepts(request.adapter) else None
-        await self._prepare_first()
-        file = await self._file(adapter) if adapter is not None else None
-        served = Adapter(adapter.name, served_name=file.path) if adapter is not None and file is not None else None
-        inner = replace(request, model=None, adapter=served)
+        file, inner = await self._inner(request)
         return await self._with_child(file, lambda client: client.complete(inner))
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
+        """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
+
+        Raises:
+            BackendError: As `complete` does; after a crash beyond the first piece it does not begin anew.
+        """
+        file, inner = await self._inner(request)
+        story, closings, begun = "", self._supervisor.closings, False
+        for _ in range(2):
+            async with self._supervisor.use(file) as running:
+                written = running.child.log_size()
+                try:
+                    async with contextlib.aclosing(running.client.stream(inner)) as pieces:
+                        async for piece in pieces:
+                            begun = True
+                            yield piece
+                except (BackendUnavailable, BackendRejected) as error:
+                    story = await self._story(error, running, written, closings)
+                else:
+                    return
+            if begun:
+                raise BackendUnavailable(f"the embedded model crashed in the middle of its answer: {story}")
+        raise BackendUnavailable(_TWICE.format(story))
 
     async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
         """Return the number of prompt tokens, starting the model if needed."""
@@ -126,6 +155,23 @@ class EmbeddedBackend:
     async def aclose(self) -> None:
         """End the child process."""
         await self._supervisor.aclose()
+
+    def _refuse_other(self, model: str) -> None:
+        if normalise(model) not in self._names:
+            raise BackendRejected(
+                f"the embedded model is {self.weights.name!r}, not {model!r}: choose the model with --model or "
+                f"backend.model, or use a server that has it"
+            )
+
+    async def _inner(self, request: CompletionRequest) -> tuple[AdapterFile | None, CompletionRequest]:
+        """Return the adapter's file and the request as the child takes it."""
+        if request.model is not None:
+            self._refuse_other(request.model)
+        adapter = request.adapter if request.adapter is not None and self.accepts(request.adapter) else None
+        await self._prepare_first()
+        file = await self._file(adapter) if adapter is not None else None
+        served = Adapter(adapter.name, served_name=file.path) if adapter is not None and file is not None else None
+        return file, replace(request, model=None, adapter=served)
 
     async def _prepare_first(self) -> None:
         """Have the adapters known from the start loaded by the first child; a broken one fails only who asks for it."""
@@ -151,15 +197,19 @@ class EmbeddedBackend:
                 written = running.child.log_size()
                 try:
                     return await ask(running.client)
-                except BackendUnavailable as error:
-                    if self._supervisor.closings != closings:
-                        raise BackendUnavailable("the embedded model was closed during this request") from error
-                    if not await running.child.died():
-                        raise
-                    story = running.child.epitaph()
-                except BackendRejected as error:
-                    raise BackendRejected(f"{error}{_last_words(running, written)}") from error
-        raise BackendUnavailable(f"the embedded model crashed twice at this request: {story}")
+                except (BackendUnavailable, BackendRejected) as error:
+                    story = await self._story(error, running, written, closings)
+        raise BackendUnavailable(_TWICE.format(story))
+
+    async def _story(self, error: BackendError, running: Running, written: int, closings: int) -> str:
+        """Return how the child crashed, if that is what happened; raise what it was instead."""
+        if isinstance(error, BackendRejected):
+            raise BackendRejected(f"{error}{_last_words(running, written)}") from error
+        if self._supervisor.closings != closings:
+            raise BackendUnavailable("the embedded model was closed during this request") from error
+        if not await running.child.died():
+            raise error
+        return running.child.epitaph()
 
 
 def _last_words(running: Running, since: int) -> str:

@@ -37,24 +37,34 @@ class Circumstances:
 
 def may_pass(error: Exception) -> bool:
     """Say whether a failure may be gone at the next attempt."""
-    from openai import APIConnectionError, APIStatusError
+    from openai import APIConnectionError
+
+    status = _status_of(error)
+    if status is not None:
+        quota = status == 429 and "insufficient_quota" in str(getattr(error, "code", ""))
+        return (status in (408, 425, 429) or status >= 500) and status != 501 and not quota
+    return isinstance(error, (APIConnectionError, TimeoutError, MalformedReplyError))
+
+
+def _status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of an answer; of an error inside a stream, whose answer began with 200, what it says."""
+    from openai import APIConnectionError, APIError, APIStatusError
 
     if isinstance(error, APIStatusError):
-        quota = error.status_code == 429 and "insufficient_quota" in str(error.code)
-        return (
-            (error.status_code in (408, 425, 429) or error.status_code >= 500)
-            and error.status_code != 501
-            and not quota
-        )
-    return isinstance(error, (APIConnectionError, TimeoutError, MalformedReplyError))
+        return error.status_code
+    if not isinstance(error, APIError) or isinstance(error, APIConnectionError):
+        return None
+    code = error.body.get("code") if isinstance(error.body, Mapping) else None
+    said = str(code) if isinstance(code, int | str) else ""
+    # What a server says without a status is about the request: sending it again would not help.
+    return int(said) if said.isascii() and said.isdigit() and 400 <= int(said) < 600 else 400
 
 
 def translate(error: BaseException, where: Circumstances) -> BackendError:
     """Return the engine's error for what the SDK raised."""
-    from openai import APIStatusError
-
-    if isinstance(error, APIStatusError):
-        return _status(error, where)
+    status = _status_of(error)
+    if status is not None:
+        return _status(error, status, where)
     if isinstance(error, MalformedReplyError):
         return BackendUnavailable(f"{where.url} {error}; is it an OpenAI-compatible server?{_tried(where)}")
     return _unreachable(error, where)
@@ -86,8 +96,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _status(error: Any, where: Circumstances) -> BackendError:
-    status, words = error.status_code, _words(error)
+def _status(error: Any, status: int, where: Circumstances) -> BackendError:
+    words = _words(error)
     if status in (401, 403):
         return BackendRejected(
             f"{where.url} refused the key ({status}): {words}; "
@@ -96,7 +106,7 @@ def _status(error: Any, where: Circumstances) -> BackendError:
     if status == 404:
         return _not_found(where, words)
     if status in (400, 413, 422):
-        return _bad_request(error, where, words)
+        return _bad_request(error, status, where)
     if may_pass(error):
         return BackendUnavailable(f"{where.url} answered {status}: {words}{_tried(where)}")
     return BackendRejected(f"{where.url} refused the request ({status}): {words}")
@@ -112,7 +122,8 @@ def _not_found(where: Circumstances, words: str) -> BackendError:
     return BackendRejected(f"{where.url} answered 404: {words}; is backend.base_url right{hint}?")
 
 
-def _bad_request(error: Any, where: Circumstances, words: str) -> BackendError:
+def _bad_request(error: Any, status: int, where: Circumstances) -> BackendError:
+    words = _words(error)
     body = error.body if isinstance(error.body, Mapping) else {}
     marks = f"{words} {body.get('type')} {body.get('code')} {body.get('param')}"
     if _CONTEXT.search(marks):
@@ -124,7 +135,7 @@ def _bad_request(error: Any, where: Circumstances, words: str) -> BackendError:
             f"lower max_tokens or give the server a longer context"
         )
     what = "refused the request, which carried a grammar" if where.constrained else "refused the request"
-    return BackendRejected(f"{where.url} {what} ({error.status_code}): {words}")
+    return BackendRejected(f"{where.url} {what} ({status}): {words}")
 
 
 def _words(error: Any) -> str:

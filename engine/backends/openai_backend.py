@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from engine.backends.base import Completion, CompletionRequest
 from engine.backends.connection import Connection, MalformedReplyError
-from engine.backends.dialects import DIALECTS, OWNERS, Dialect, Selection
+from engine.backends.dialects import DIALECTS, Dialect, Selection, recognise
 from engine.backends.failures import Circumstances, may_pass, translate
-from engine.backends.replies import read_completion
+from engine.backends.replies import StreamedReply, read_completion
 from engine.backends.retry import GaveUpError, Patience, with_retries
 from engine.backends.server_info import ServerInfo, normalise, parse_models
 from engine.errors import BackendError, BackendRejected, ConfigError
@@ -21,6 +21,7 @@ from engine.models.base import Adapter
 _T = TypeVar("_T")
 # Seconds for the waits between attempts, beside the attempts' own time.
 _WAITS = 30.0
+_CHAT = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,20 @@ class _Known:
 
     dialect: Dialect
     server: ServerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as it is sent: the model, the body, what messages need, and the adapter's name if there is one."""
+
+    model: str
+    body: dict[str, Any]
+    where: Circumstances
+    adapter: str | None
+
+    def named(self, done: Completion) -> Completion:
+        """Return a completion with the adapter that gave it."""
+        return done if self.adapter is None else replace(done, adapter=self.adapter)
 
 
 class OpenAIBackend:
@@ -111,6 +126,26 @@ class OpenAIBackend:
         """Return the kinds of constraint that the server can be asked for."""
         return (await self._ask()).dialect.kinds
 
+    async def dialect(self) -> Dialect:
+        """Return the dialect that is spoken with the server, asking it once."""
+        return (await self._ask()).dialect
+
+    async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:
+        """Ask the server whether it has what a run needs.
+
+        Raises:
+            BackendError: A model or an adapter cannot be had.
+        """
+        known = await self._ask()
+        listed = tuple(row.id for row in known.server.models)
+        for model in models:
+            if listed and model not in listed:
+                raise BackendRejected(
+                    f"{self.url} has no model {model!r}; it has: {', '.join(listed)}. Set backend.model or --model"
+                )
+        for adapter in adapters:
+            self._select(known, adapter)
+
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.
 
@@ -119,17 +154,41 @@ class OpenAIBackend:
             BackendRejected: The server refused the request.
             ContextLengthError: The prompt does not fit.
         """
-        known = await self._ask()
-        chosen = self._select(known, request.adapter)
-        model = chosen.model if chosen.found and chosen.model else request.model or await self.model_name()
-        body = _body(request, model) | known.dialect.constrain(request.constraint) | dict(chosen.fields)
+        asked = await self._asked(request)
 
         async def attempt() -> Completion:
-            return read_completion(await self._connection.post("/chat/completions", body), model)
+            return read_completion(await self._connection.post(_CHAT, asked.body), asked.model)
 
-        where = self._where(known, model, constrained=request.constraint.kind != "none")
-        done = await self._guarded(attempt, where)
-        return replace(done, adapter=request.adapter.name) if request.adapter is not None and chosen.found else done
+        return asked.named(await self._guarded(attempt, asked.where))
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
+        """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
+
+        Closing the generator closes the connection, so that the server stops generating.
+
+        Raises:
+            BackendError: As `complete` does; a failure after the first piece is not retried.
+        """
+        asked = await self._asked(request)
+        body = asked.body | {"stream": True, "stream_options": {"include_usage": True}}
+
+        async def attempt() -> tuple[StreamedReply, str | None]:
+            reply = StreamedReply(self._connection.stream(_CHAT, body), asked.model)
+            try:
+                return reply, await reply.next_text()
+            except BaseException:
+                await reply.aclose()
+                raise
+
+        reply, text = await self._guarded(attempt, asked.where)
+        once = replace(self._patience, retries=0)
+        try:
+            while text is not None:
+                yield text
+                text = await self._guarded(reply.next_text, asked.where, once)
+        finally:
+            await reply.aclose()
+        yield asked.named(reply.completion())
 
     async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
         """Return the number of prompt tokens, or None when the server cannot say."""
@@ -151,6 +210,18 @@ class OpenAIBackend:
             self._probing = None
         await self._connection.aclose()
 
+    async def _asked(self, request: CompletionRequest) -> _Asked:
+        """Return a request as this server takes it."""
+        known = await self._ask()
+        chosen = self._select(known, request.adapter)
+        model = chosen.model if chosen.found and chosen.model else request.model or await self.model_name()
+        body: dict[str, Any] = {"model": model, "messages": list(request.messages)}
+        body |= known.dialect.sampling(request.sampling) | _tools(request)
+        body |= known.dialect.constrain(request.constraint) | dict(chosen.fields)
+        where = self._where(known, model, constrained=request.constraint.kind != "none")
+        adapter = request.adapter.name if request.adapter is not None and chosen.found else None
+        return _Asked(model, body, where, adapter)
+
     async def _ask(self) -> _Known:
         """Ask the server once; requests that come meanwhile wait for the same answer."""
         if self._known is not None:
@@ -167,11 +238,8 @@ class OpenAIBackend:
         if payload is None and self._dialect == "auto" and self._model is None:
             raise BackendRejected(f"{self.url} has no /models (404): is backend.base_url right (most end in /v1)?")
         models = parse_models(payload)
-        name = self._dialect
-        if name == "auto":
-            owner = next((OWNERS[model.owned_by] for model in models if model.owned_by in OWNERS), None)
-            name = owner or "plain"
-        dialect = DIALECTS[name]
+        auto = self._dialect == "auto"
+        dialect = recognise(self._connection.base_url, models) if auto else DIALECTS[self._dialect]
         adapters = await self._unless_missing(lambda: dialect.adapters(self._connection.call), where)
         return _Known(dialect, ServerInfo(models, adapters or ()))
 
@@ -190,13 +258,15 @@ class OpenAIBackend:
     def _where(self, known: _Known, model: str, *, constrained: bool = False) -> Circumstances:
         return Circumstances(self.url, model, tuple(row.id for row in known.server.models), constrained)
 
-    async def _guarded(self, attempt: Callable[[], Awaitable[_T]], where: Circumstances) -> _T:
+    async def _guarded(
+        self, attempt: Callable[[], Awaitable[_T]], where: Circumstances, patience: Patience | None = None
+    ) -> _T:
         """Run with retries and translate what is left."""
         self._connection.open()
         from openai import OpenAIError
 
         try:
-            return await with_retries(attempt, self._patience, may_pass, where.url)
+            return await with_retries(attempt, patience or self._patience, may_pass, where.url)
         except GaveUpError as error:
             cause = error.__cause__ or error
             raise self._clean(translate(cause, replace(where, effort=str(error)))) from cause
@@ -225,17 +295,9 @@ class OpenAIBackend:
         return await self._guarded(tolerant, where)
 
 
-def _body(request: CompletionRequest, model: str) -> dict[str, Any]:
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": list(request.messages),
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
-    }
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    return body
+def _tools(request: CompletionRequest) -> dict[str, Any]:
+    """Return the fields that declare the tools, where the API does that; strict ones replace them."""
+    if not request.tools or request.tool_choice is None:
+        return {}
+    tools = [{"type": "function", "function": asdict(tool)} for tool in request.tools]
+    return {"tools": tools, "tool_choice": request.tool_choice}

@@ -1,13 +1,14 @@
-"""From the JSON of `/chat/completions` to a Completion."""
+"""From the JSON of `/chat/completions`, whole or in streamed chunks, to a Completion."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from engine.backends.base import Completion
 from engine.backends.connection import MalformedReplyError
 from engine.messages import Usage
+from engine.models.api_calls import CallAssembler
 
 
 def read_completion(payload: Any, model: str) -> Completion:
@@ -30,6 +31,69 @@ def read_completion(payload: Any, model: str) -> Completion:
         usage=_usage(payload.get("usage")),
         model=str(payload.get("model") or model),
     )
+
+
+class StreamedReply:
+    """A streamed answer: its text as it comes, and in the end the whole Completion.
+
+    Args:
+        chunks: The `chat.completion.chunk` objects of the protocol, parsed; closed with this object.
+        model: The model that was asked for.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[Any, None], model: str) -> None:
+        self._chunks, self._model = chunks, model
+        self._text: list[str] = []
+        self._calls = CallAssembler()
+        self._finish_reason: str | None = None
+        self._usage = Usage()
+
+    async def next_text(self) -> str | None:
+        """Return the next piece of text, never an empty one; None when the answer is complete.
+
+        Raises:
+            MalformedReplyError: A chunk is not what the protocol says, or the answer ends in its middle.
+        """
+        async for chunk in self._chunks:
+            try:
+                text = self._take(chunk)
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise MalformedReplyError(f"streamed something else than a reply: {str(chunk)[:200]}") from error
+            if text:
+                self._text.append(text)
+                return text
+        if self._finish_reason is None:
+            raise MalformedReplyError(
+                "broke off in the middle of a streamed answer" if self._text else "streamed no answer"
+            )
+        return None
+
+    def _take(self, chunk: Any) -> str:
+        self._model = str(chunk.get("model") or self._model)
+        if chunk.get("usage"):
+            self._usage = _usage(chunk["usage"])
+        if not chunk.get("choices"):  # the chunk of the token counts has none
+            return ""
+        choice = chunk["choices"][0]
+        delta = choice.get("delta") or {}
+        self._calls.add(delta.get("tool_calls"))
+        if choice.get("finish_reason"):
+            self._finish_reason = str(choice["finish_reason"])
+        return "" + (delta.get("content") or "")
+
+    def completion(self) -> Completion:
+        """Return what came so far as a whole."""
+        return Completion(
+            "".join(self._text),
+            tuple(self._calls.calls()),
+            self._finish_reason or "stop",
+            self._usage,
+            self._model,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connection, whether the answer is complete or not."""
+        await self._chunks.aclose()
 
 
 def _usage(row: Any) -> Usage:

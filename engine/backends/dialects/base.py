@@ -7,11 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.backends.server_info import ServerInfo, names_of
+from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint, Kind
+from engine.manifest.bundle_model import Sampling
 from engine.models.base import Adapter
 
 # Sends a JSON body (None: GET) to a path below the server's root and returns the parsed answer.
 Call = Callable[[str, Mapping[str, Any] | None], Awaitable[Any]]
+
+
+def wrong_kind(software: str, kind: Kind, takes: tuple[Kind, ...]) -> BackendRejected:
+    """Return the error for a constraint that a server cannot be asked for."""
+    ways = {"ebnf": "mode ebnf", "structural_tag": "mode structural_tag", "json_schema": "mode json_schema"}
+    offered = [ways.get(one, "model.plugin openai") for one in takes]
+    return BackendRejected(
+        f"{software} cannot take a constraint of kind {kind}: set grammar.mode to auto (or {', '.join(offered)}) in "
+        f"bundle.yaml"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +50,31 @@ def select_by_name(server: ServerInfo, adapter: Adapter | None) -> Selection:
     return Selection(found=name is not None, model=name)
 
 
+def sampling_fields(sampling: Sampling) -> dict[str, Any]:
+    """Return the fields of a request's body that choose the tokens, as most servers name them."""
+    fields: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_tokens,
+    }
+    if sampling.seed is not None:
+        fields["seed"] = sampling.seed
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop)
+    return fields
+
+
 class Dialect(Protocol):
-    """One server software."""
+    """One server software.
+
+    Attributes:
+        name: Its name in engine.yaml.
+        software: Its name for people.
+        kinds: The kinds of constraint that it can be asked for.
+    """
 
     name: str
+    software: str
     kinds: tuple[Kind, ...]
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
@@ -50,6 +83,10 @@ class Dialect(Protocol):
         Raises:
             BackendRejected: The server cannot be asked for this kind of constraint.
         """
+        ...
+
+    def sampling(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the fields of the request's body that choose the tokens."""
         ...
 
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:

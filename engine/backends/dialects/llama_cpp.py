@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.backends.connection import MalformedReplyError
-from engine.backends.dialects.base import Call, Selection
+from engine.backends.dialects.base import Call, Selection, sampling_fields, wrong_kind
 from engine.backends.server_info import ServerInfo, names_of
-from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint, Kind
+from engine.manifest.bundle_model import Sampling
 from engine.models.base import Adapter
 
 _NO_ADAPTERS = "answered /lora-adapters with something else than adapters"
@@ -22,10 +22,11 @@ class LlamaCpp:
     """The dialect of llama.cpp."""
 
     name = "llama_cpp"
+    software = "llama.cpp"
     kinds: tuple[Kind, ...] = ("ebnf", "json_schema")
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
-        """Return `grammar` or `json_schema`; llama.cpp knows no structural tags."""
+        """Return `grammar` or `json_schema`; llama.cpp knows no structural tags, and its tools force nothing."""
         match constraint.kind:
             case "none":
                 return {}
@@ -33,10 +34,12 @@ class LlamaCpp:
                 return {"grammar": constraint.value}
             case "json_schema":
                 return {"json_schema": constraint.value}
-            case _:
-                raise BackendRejected(
-                    "llama.cpp cannot take a structural tag: set grammar.mode to ebnf (or auto) in bundle.yaml"
-                )
+            case kind:
+                raise wrong_kind(self.software, kind, self.kinds)
+
+    def sampling(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the fields."""
+        return sampling_fields(sampling)
 
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
         """Return the scale of every loaded adapter, since one that is not named keeps the scale it was loaded with."""

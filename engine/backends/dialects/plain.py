@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, Selection, select_by_name
+from engine.backends.dialects.base import Call, Selection, sampling_fields, select_by_name
 from engine.backends.server_info import ServerInfo
 from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint, Kind
+from engine.manifest.bundle_model import Sampling
 from engine.models.base import Adapter
 
 
@@ -16,6 +17,7 @@ class Plain:
     """The dialect of an unknown server."""
 
     name = "plain"
+    software = "a server of unknown software"
     kinds: tuple[Kind, ...] = ()
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
@@ -23,9 +25,13 @@ class Plain:
         if constraint.kind == "none":
             return {}
         raise BackendRejected(
-            "the server does not say what it is, so a grammar cannot be put into force: set backend.dialect to vllm or "
-            "llama_cpp in engine.yaml, or grammar.strategy to none in bundle.yaml"
+            "the server does not say what it is, so a grammar cannot be put into force: set backend.dialect to vllm, "
+            "llama_cpp, sglang or openai in engine.yaml, or grammar.strategy to none in bundle.yaml"
         )
+
+    def sampling(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the fields."""
+        return sampling_fields(sampling)
 
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
         """Return the adapter's name as the model where the server lists it."""

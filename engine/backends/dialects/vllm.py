@@ -1,7 +1,8 @@
 """vLLM: `structured_outputs` with exactly one key; an adapter is a model's name; `/tokenize` counts messages.
 
-Source: vLLM 0.32, structured outputs and LoRA adapters of its OpenAI-compatible server. The older `guided_*` fields are
-answered with 200 and ignored there, so they are never sent.
+Source: vLLM 0.32, structured outputs, tool calling and LoRA adapters of its OpenAI-compatible server. The older
+`guided_*` fields are answered with 200 and ignored there, so they are never sent. Strict tools need the server's
+`--enable-auto-tool-choice --tool-call-parser`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, Selection, select_by_name
+from engine.backends.dialects.base import Call, Selection, sampling_fields, select_by_name
 from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint, Kind
+from engine.manifest.bundle_model import Sampling
 from engine.models.base import Adapter
 
 _KEYS = {"ebnf": "grammar", "json_schema": "json", "structural_tag": "structural_tag"}
@@ -22,16 +24,23 @@ class Vllm:
     """The dialect of vLLM."""
 
     name = "vllm"
-    kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema")
+    software = "vLLM"
+    kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema", "strict_tools")
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
-        """Return `structured_outputs`; a structural tag travels as a JSON string."""
+        """Return `structured_outputs`, a structural tag as a JSON string; or the fields of strict tools."""
         if constraint.kind == "none":
             return {}
         value: Any = constraint.value
+        if constraint.kind == "strict_tools":
+            return dict(value)
         if constraint.kind == "structural_tag" and not isinstance(value, str):
             value = json.dumps(value)
         return {"structured_outputs": {_KEYS[constraint.kind]: value}}
+
+    def sampling(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the fields."""
+        return sampling_fields(sampling)
 
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
         """Return the adapter's name as the model."""
