@@ -90,16 +90,26 @@ def load(text: str) -> Any:
     """
     try:
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float, strict=False)
-        json.dumps(value, ensure_ascii=False).encode()
+        check_unicode(value)
     except CallFault:
         raise
-    except UnicodeEncodeError:
-        raise CallFault("a string holds half of a surrogate pair") from None
     except json.JSONDecodeError as error:
         raise CallFault(f"the call is not valid JSON: {error.msg} at character {error.pos + 1}", error.pos) from None
     except (ValueError, RecursionError) as error:
         raise CallFault(f"the call is not readable JSON: {error}") from None
     return value
+
+
+def check_unicode(value: Any) -> None:
+    """Refuse a value that cannot be written as UTF-8.
+
+    Raises:
+        CallFault: A string holds a lone surrogate.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise CallFault("a string holds half of a surrogate pair") from None
 
 
 def read_calls(text: str) -> list[tuple[str, dict[str, Any]]]:

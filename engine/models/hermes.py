@@ -17,6 +17,7 @@ from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
 from engine.models.constrain import frame_constraint
 from engine.models.scanner import scan_calls
+from engine.models.untrusted import break_tokens
 
 MODES: tuple[Mode, ...] = ("auto", "ebnf")
 CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -133,11 +134,9 @@ def _declaration(tool: ToolSchema) -> dict[str, Any]:
 def as_text(text: str) -> str:
     """Return a text in which no control token of ChatML stands as such: servers would read it as the end of a turn.
 
-    Source code and tool results are untrusted, and may well quote such a token; a blank keeps it readable.
+    Source code and tool results are untrusted, and may well quote such a token.
     """
-    for token in CONTROL_TOKENS:
-        text = text.replace(token, f"< {token[1:]}")
-    return text
+    return break_tokens(text, CONTROL_TOKENS)
 
 
 def _response(content: str) -> str:

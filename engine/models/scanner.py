@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from engine.messages import MalformedCall, Reply, ToolCall
 from engine.models.call_json import CallFault, json_end, read_calls
@@ -38,18 +39,28 @@ def scan_calls(text: str, known: Collection[str] = (), tags: Tags = HERMES_TAGS)
         known: Names of the tools; only a call of one of them is recognised without tags.
         tags: What stands around a call.
     """
-    found = _tagged(text, tags) if tags.open in text else _untagged(text, known)
-    calls = tuple(
-        ToolCall(f"call_{number}", name, arguments) for number, (name, arguments) in enumerate(found.calls, start=1)
-    )
-    return Reply("".join(found.text).strip(), calls, tuple(found.malformed))
+    found = _tagged(text, tags) if tags.open in text else untagged(text, known)
+    return found.reply()
 
 
-class _Found:
+class Found:
+    """What a scanner has found so far, in the order of the text.
+
+    Attributes:
+        text: The pieces around the calls.
+        calls: Name and arguments of each call.
+        malformed: What looks like a call and cannot be read.
+    """
+
     def __init__(self) -> None:
         self.text: list[str] = []
-        self.calls: list[tuple[str, dict[str, object]]] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
         self.malformed: list[MalformedCall] = []
+
+    def reply(self) -> Reply:
+        """Return the findings as a reply, its text stripped."""
+        calls = tuple(ToolCall(f"call_{number}", *call) for number, call in enumerate(self.calls, start=1))
+        return Reply("".join(self.text).strip(), calls, tuple(self.malformed))
 
 
 def _skip(text: str, at: int) -> int:
@@ -58,8 +69,8 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _tagged(text: str, tags: Tags) -> _Found:
-    found, at = _Found(), 0
+def _tagged(text: str, tags: Tags) -> Found:
+    found, at = Found(), 0
     while (start := text.find(tags.open, at)) >= 0:
         found.text.append(text[at:start])
         at = _one_tagged(text, start, tags, found)
@@ -67,7 +78,7 @@ def _tagged(text: str, tags: Tags) -> _Found:
     return found
 
 
-def _one_tagged(text: str, start: int, tags: Tags, found: _Found) -> int:
+def _one_tagged(text: str, start: int, tags: Tags, found: Found) -> int:
     """Read the call whose tag starts at `start` and return where the text goes on."""
     body = _skip(text, start + len(tags.open))
     try:
@@ -106,8 +117,14 @@ def _resume(text: str, at: int, tags: Tags) -> int:
     return len(text) if close < 0 else close + len(tags.close)
 
 
-def _untagged(text: str, known: Collection[str]) -> _Found:
-    found = _Found()
+def untagged(text: str, known: Collection[str]) -> Found:
+    """Return the calls of known tools in a reply that is nothing but their JSON, or fenced blocks of it.
+
+    Args:
+        text: A reply without the family's own sign of a call.
+        known: Names of the tools.
+    """
+    found = Found()
     if known and not _take(text, _skip(text, 0), len(text.rstrip()), known, found):
         _fences(text, known, found)
     elif not known:
@@ -115,7 +132,7 @@ def _untagged(text: str, known: Collection[str]) -> _Found:
     return found
 
 
-def _fences(text: str, known: Collection[str], found: _Found) -> None:
+def _fences(text: str, known: Collection[str], found: Found) -> None:
     at = 0
     while (start := text.find(_FENCE, at)) >= 0:
         line = text.find("\n", start)
@@ -134,7 +151,7 @@ def _fences(text: str, known: Collection[str], found: _Found) -> None:
     found.text.append(text[at:])
 
 
-def _take(text: str, start: int, stop: int, known: Collection[str], found: _Found, before: str = "") -> bool:
+def _take(text: str, start: int, stop: int, known: Collection[str], found: Found, before: str = "") -> bool:
     """Take `text[start:stop]` as calls if it is nothing but calls of known tools, or a broken call of one."""
     if text[start : start + 1] not in ("{", "["):
         return False
