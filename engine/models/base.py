@@ -32,6 +32,25 @@ class Adapter:
     digest: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CallMarks:
+    """By what a call in a streamed reply is known; what is certain to be none of it is passed on as text.
+
+    Attributes:
+        starts: How a call starts, wherever it stands.
+        end: How a call ends; empty for calls that end with their JSON.
+        json: Between start and end stands nothing but JSON, so that an end inside a string is none.
+        separator: What stands between two calls and is no text; blanks may surround it.
+        untagged: A reply without any of the starts may be the JSON of known tools' calls, as a whole or in fences.
+    """
+
+    starts: tuple[str, ...] = ()
+    end: str = ""
+    json: bool = False
+    separator: str = ""
+    untagged: bool = False
+
+
 class ModelPlugin(Protocol):
     """Message format, tool-call wire format, parser and default strategy of a model family."""
 
@@ -68,6 +87,10 @@ class ModelPlugin(Protocol):
 
     def format_result(self, result: ToolResult) -> str:
         """Return a result as the model reads it."""
+        ...
+
+    def call_marks(self) -> CallMarks:
+        """Return how calls are known while a reply comes in pieces."""
         ...
 
     def parse_response(
