@@ -33,9 +33,13 @@ class CallFrame:
     separator: str = "\n"
     tag: str = "<tool_call>"
 
+    def begin(self, name: str) -> str:
+        """Return the text of a call of the tool up to its arguments."""
+        return f"{self.open}{json.dumps(name)[1:-1]}{self.between}"
+
     def wrap(self, name: str, arguments: Expr) -> Expr:
         """Match one call of the tool."""
-        return sequence(literal(f"{self.open}{json.dumps(name)[1:-1]}{self.between}"), arguments, literal(self.close))
+        return sequence(literal(self.begin(name)), arguments, literal(self.close))
 
 
 @dataclass(frozen=True, slots=True)
