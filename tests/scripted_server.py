@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+CONSTRAINTS = ("structured_outputs", "grammar", "json_schema", "ebnf", "response_format", "tools")
+CANARY = re.compile(r"zebra-[0-9a-f]+")
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
@@ -34,7 +38,10 @@ class ScriptedServer:
         text: The text of the standard answer, or a function of the request's body.
         models: The rows of `/v1/models`; None answers 404.
         routes: Path → JSON of further endpoints.
-        requests: What was received, in order.
+        requests: What was received, in order, but for canaries.
+        honours: The fields of a request whose constraint the server enforces on a canary; () is one that ignores all.
+        canary: What a canary gets instead.
+        canaries: The canaries that came.
     """
 
     url: str = ""
@@ -43,6 +50,9 @@ class ScriptedServer:
     models: list[dict[str, Any]] | None = field(default_factory=lambda: [{"id": "m", "owned_by": "vllm"}])
     routes: dict[str, Any] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    honours: tuple[str, ...] = CONSTRAINTS
+    canary: Reply | None = None
+    canaries: list[Request] = field(default_factory=list)
 
     @property
     def api(self) -> str:
@@ -82,6 +92,52 @@ def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: Map
 def ok(text: str = "hello", **extra: Any) -> Reply:
     """Answer with a text."""
     return lambda handler: send(handler, 200, json.dumps(completion(text, **extra)).encode())
+
+
+def streams(*pieces: Any, finish: str | None = "stop", done: bool = True) -> Reply:
+    """Answer with server-sent events: texts, whole chunks, bytes, or what to do between them; then finish and usage."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+        last: list[Any] = [chunk({}, finish)] if finish else []
+        usage = {"model": "m", "choices": [], "usage": completion("")["usage"]}
+        for piece in (*pieces, *last, *([usage] if done else ())):
+            if callable(piece):
+                piece(handler)
+                continue
+            body = piece if isinstance(piece, bytes) else json.dumps(piece if isinstance(piece, dict) else chunk(piece))
+            handler.wfile.write(b"data: " + (body if isinstance(body, bytes) else body.encode()) + b"\n\n")
+            handler.wfile.flush()
+        if done:
+            handler.wfile.write(b"data: [DONE]\n\n")
+
+    return reply
+
+
+def chunk(delta: Any, finish: str | None = None) -> dict[str, Any]:
+    """The JSON of a streamed chunk; a text stands for a delta of content."""
+    delta = {"content": delta} if isinstance(delta, str) else delta
+    return {"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def answer_canary(body: Any, honours: tuple[str, ...]) -> Reply | None:
+    """What a server that enforces these fields answers to a canary; None when the request is none."""
+    constraints = {name: value for name, value in body.items() if name not in ("model", "messages")}
+    if not CANARY.search(json.dumps(constraints)):
+        return None
+    enforced = {name: value for name, value in constraints.items() if name in honours}
+    word = CANARY.search(json.dumps(enforced))
+    if word is None:
+        return ok("Hello! How can I help you today?")
+    if "tools" in enforced:
+        function = {"name": "say", "arguments": json.dumps({"text": word[0]})}
+        return ok("", message={"tool_calls": [{"id": "1", "type": "function", "function": function}]})
+    schema = "additionalProperties" in json.dumps(enforced)
+    return ok(json.dumps({"text": word[0]}) if schema else word[0])
 
 
 def fails(status: int, message: str = "no", headers: Mapping[str, str] | None = None, **fields: Any) -> Reply:
@@ -139,12 +195,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: Any) -> None:
         script = self.script
         headers = {name.lower(): value for name, value in self.headers.items()}
-        script.requests.append(Request(self.command, self.path, headers, body))
+        canary = answer_canary(body, script.honours) if self.path == "/v1/chat/completions" else None
+        received = script.requests if canary is None else script.canaries
+        received.append(Request(self.command, self.path, headers, body))
         if self.path == "/v1/models" and script.models is not None:
             send(self, 200, json.dumps({"object": "list", "data": script.models}).encode())
+        elif canary is not None:
+            (script.canary or canary)(self)
         elif self.path == "/v1/chat/completions":
             text = script.text(body) if callable(script.text) else script.text
-            (script.chat.pop(0) if script.chat else ok(text))(self)
+            standard = streams(*re.findall(r"(?s).{1,5}", text)) if body.get("stream") else ok(text)
+            (script.chat.pop(0) if script.chat else standard)(self)
         elif self.path in script.routes:
             send(self, 200, json.dumps(script.routes[self.path]).encode())
         else:

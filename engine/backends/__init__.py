@@ -2,6 +2,7 @@
 
 from engine.backends.absent import AbsentBackend
 from engine.backends.base import Backend, Completion, CompletionRequest
+from engine.backends.canary import Enforcement, in_force
 from engine.backends.dialects import DIALECTS
 from engine.backends.embedded import EmbeddedBackend
 from engine.backends.openai_backend import OpenAIBackend
@@ -16,8 +17,10 @@ __all__ = [
     "Completion",
     "CompletionRequest",
     "EmbeddedBackend",
+    "Enforcement",
     "OpenAIBackend",
     "Weights",
+    "in_force",
     "is_present",
     "pull",
     "resolve_weights",

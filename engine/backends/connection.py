@@ -63,8 +63,10 @@ class Connection:
         """
         from openai import AsyncStream
 
+        # llama.cpp closes the connection behind a stream without saying so; the next request must not be sent into it.
+        options: Any = {"headers": {"Connection": "close"}}
         events = await self.open().post(
-            path, body=dict(body), cast_to=object, stream=True, stream_cls=AsyncStream[object]
+            path, body=dict(body), cast_to=object, options=options, stream=True, stream_cls=AsyncStream[object]
         )
         try:
             async for event in events:

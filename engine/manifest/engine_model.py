@@ -19,8 +19,9 @@ class BackendSpec(Model):
     api_key_env: str | None = Field(
         default=None, description="kind openai: the environment variable that holds the key."
     )
-    dialect: Literal["auto", "vllm", "llama_cpp"] = Field(
-        default="auto", description="How the server spells a constraint; auto asks it."
+    dialect: Literal["auto", "vllm", "llama_cpp", "sglang", "openai", "plain"] = Field(
+        default="auto",
+        description="The server's software, so how it is asked for a constraint; auto asks it (plain: for none).",
     )
     model: str | None = Field(
         default=None,

@@ -1,0 +1,120 @@
+"""A canary: a request whose constraint forces an answer that no model would give, to see whether it is in force.
+
+Servers ignore fields that they don't know, so that a misspelt or outdated constraint is answered with 200 and any text.
+Only a reply proves that a constraint is enforced.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from engine.backends.base import Backend, Completion, CompletionRequest
+from engine.errors import BackendRejected
+from engine.grammar.constraint import NO_CONSTRAINT, Constraint, Kind
+from engine.manifest.bundle_model import Sampling
+from engine.models.base import Adapter
+
+# Asks for what the constraint forbids, also inside a call or an object, whose schema the model may get to read.
+_ASKED = 'Say "hello" and nothing else. In a tool call or in JSON, every text is "hello".'
+_TOOL, _KEY = "say", "text"
+# Enough for a model that thinks before it answers; the forced answer itself ends after a dozen tokens.
+_SAMPLING = Sampling(temperature=0.0, max_tokens=256)
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """What a canary showed.
+
+    Attributes:
+        kind: The kind of constraint.
+        in_force: Whether the reply was the one that the constraint allows.
+        said: What came: the text, or the call's arguments; empty where the server refused.
+        detail: One line for people; of a refusal, the server's words.
+        refused: Whether the server refused the constraint rather than ignored it.
+    """
+
+    kind: Kind
+    in_force: bool
+    said: str = ""
+    detail: str = ""
+    refused: bool = False
+
+
+async def in_force(
+    backend: Backend, kind: Kind, model: str | None = None, adapter: Adapter | None = None
+) -> Enforcement:
+    """Send one short request whose constraint forces an improbable answer, and look at the reply.
+
+    Args:
+        backend: Where to send it.
+        kind: The kind of constraint.
+        model: The model that answers; None is the backend's default.
+        adapter: The adapter that answers.
+
+    Raises:
+        BackendUnavailable: The server did not answer at all.
+    """
+    if kind == "none":
+        return Enforcement(kind, in_force=True, detail="nothing is constrained")
+    word = f"zebra-{secrets.token_hex(3)}"
+    request = CompletionRequest([{"role": "user", "content": _ASKED}], model, canary(kind, word), _SAMPLING, adapter)
+    try:
+        completion = await backend.complete(request)
+    except BackendRejected as error:
+        return Enforcement(kind, in_force=False, detail=str(error), refused=True)
+    return _judge(kind, word, completion)
+
+
+def canary(kind: Kind, word: str) -> Constraint:
+    """Return the constraint of one kind that allows nothing but this word, as text, in an object or as an argument."""
+    schema = {
+        "type": "object",
+        "properties": {_KEY: {"type": "string", "enum": [word]}},
+        "required": [_KEY],
+        "additionalProperties": False,
+    }
+    match kind:
+        case "ebnf":
+            return Constraint(kind, f'root ::= "{word}"\n')
+        case "structural_tag":
+            return Constraint(kind, {"type": "structural_tag", "format": {"type": "const_string", "value": word}})
+        case "json_schema":
+            return Constraint(kind, schema)
+        case "strict_tools":
+            function = {"name": _TOOL, "description": 'Says "hello".', "strict": True, "parameters": schema}
+            tools = [{"type": "function", "function": function}]
+            return Constraint(kind, {"tools": tools, "tool_choice": "required", "parallel_tool_calls": False})
+        case "none":
+            return NO_CONSTRAINT
+
+
+def _judge(kind: Kind, word: str, completion: Completion) -> Enforcement:
+    said = _said(kind, completion)
+    expected: Any = word if kind in ("ebnf", "structural_tag") else {_KEY: word}
+    came: Any = said.strip() if expected == word else _parsed(said)
+    if came == expected:
+        return Enforcement(kind, in_force=True, said=said, detail="the model was held to the constraint")
+    shown = " ".join(said.split())
+    shown = f"{shown[:80]}…" if len(shown) > 80 else shown
+    why = "a text" if kind != "strict_tools" or completion.tool_calls else "no call but a text"
+    cut = " (cut off)" if completion.finish_reason == "length" else ""
+    detail = f"the answer was {why}, {shown!r}{cut}, where only {word!r} was allowed"
+    return Enforcement(kind, in_force=False, said=said, detail=detail)
+
+
+def _said(kind: Kind, completion: Completion) -> str:
+    if kind != "strict_tools" or not completion.tool_calls:
+        return completion.text
+    function = completion.tool_calls[0].get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
