@@ -13,6 +13,7 @@ from engine.grammar.options_check import check_options
 from engine.grammar.ordering import order_arguments
 from engine.grammar.schema import Problem, inexpressible
 from engine.grammar.strategies import STRATEGIES, Strategy, ToolGrammarError, resolve_strategy
+from engine.grammar.syntax import ESCAPE_SYNTAX, JSON_SYNTAX, PARAMETER_SYNTAX, Syntax
 from engine.messages import ToolSchema
 
 
@@ -31,7 +32,10 @@ def tools_grammar(tools: Sequence[ToolSchema], frame: CallFrame, options: Constr
 
 __all__ = [
     "DEFAULT_BOUNDS",
+    "ESCAPE_SYNTAX",
+    "JSON_SYNTAX",
     "NO_CONSTRAINT",
+    "PARAMETER_SYNTAX",
     "STRATEGIES",
     "Bounds",
     "CallFrame",
@@ -40,6 +44,7 @@ __all__ = [
     "GrammarReport",
     "Problem",
     "Strategy",
+    "Syntax",
     "ToolGrammarError",
     "check_grammar",
     "check_options",

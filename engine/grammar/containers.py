@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.grammar.expr import EMPTY, Expr, choice, literal, optional, sequence
-from engine.grammar.json_values import array, json_literal, mapping, string
+from engine.grammar.values import KEY_LENGTH, array, mapping
 
 if TYPE_CHECKING:
     from engine.grammar.schema import SchemaWriter
-
-_KEY_LENGTH = 200
-_COMMA = literal(", ")
 
 
 def write_object(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
@@ -36,12 +33,13 @@ def write_object(writer: SchemaWriter, schema: Mapping[str, Any], path: str, dep
     _report_counts(writer, schema, path, len(properties), len(required))
     members: list[tuple[Expr, bool]] = []
     for name, inner in properties.items():
-        value = writer.write(inner, f"{path}/properties/{name}", depth)
-        if value is not None:
-            members.append((sequence(_key(name), value), name in required))
+        member = _member(writer, name, inner, f"{path}/properties/{name}", depth)
+        if member is not None:
+            members.append((member, name in required))
         elif name in required:
             return None
-    return writer.rules.add("object", sequence(literal("{"), _members(writer, members), literal("}")))
+    first, last = map(literal, writer.syntax.braces)
+    return writer.rules.add("object", sequence(first, _members(writer, members), last))
 
 
 def _report_counts(writer: SchemaWriter, schema: Mapping[str, Any], path: str, named: int, required: int) -> None:
@@ -51,14 +49,22 @@ def _report_counts(writer: SchemaWriter, schema: Mapping[str, Any], path: str, n
         writer.report(path, "maxProperties", "beside properties it is checked after parsing")
 
 
-def _key(name: str) -> Expr:
-    return sequence(json_literal(name), literal(": "))
+def _member(writer: SchemaWriter, name: str, inner: Any, path: str, depth: int) -> Expr | None:
+    """Match a named member; None where its value has no grammar or the syntax cannot write its name."""
+    try:
+        key = writer.syntax.key(name)
+    except ValueError as error:
+        writer.report(path, "properties", str(error), refused=True)
+        return None
+    with writer.writing(writer.syntax.inner):
+        value = writer.write(inner, path, depth)
+    return None if value is None else sequence(key, value, literal(writer.syntax.after_value))
 
 
 def _members(writer: SchemaWriter, members: list[tuple[Expr, bool]]) -> Expr:
     first = next((index for index, (_, needed) in enumerate(members) if needed), None)
     if first is not None:
-        before = [optional(sequence(member, _COMMA)) for member, _ in members[:first]]
+        before = [optional(sequence(member, literal(writer.syntax.comma))) for member, _ in members[:first]]
         return sequence(*before, members[first][0], _after(writer, members[first + 1 :]))
     starts = [sequence(member, _after(writer, members[index + 1 :])) for index, (member, _) in enumerate(members)]
     return optional(choice(*starts)) if starts else EMPTY
@@ -68,7 +74,7 @@ def _after(writer: SchemaWriter, members: list[tuple[Expr, bool]]) -> Expr:
     """Match the members that follow one: each with its comma."""
     tail = EMPTY
     for member, needed in reversed(members):
-        part = sequence(_COMMA, member)
+        part = sequence(literal(writer.syntax.comma), member)
         tail = writer.rules.add("rest", sequence(part if needed else optional(part), tail))
     return tail
 
@@ -87,18 +93,22 @@ def _free(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int
         writer.report(path, "patternProperties", "is checked after parsing")
     with writer.inside():
         key = _free_key(writer, names, path, depth)
-        value = None if closed or key is None else writer.write(inner, f"{path}/additionalProperties", depth)
+        with writer.writing(writer.syntax.inner):
+            value = None if closed or key is None else writer.write(inner, f"{path}/additionalProperties", depth)
     if key is None or value is None or most == 0:
-        return literal("{}") if low == 0 else None
+        return literal("".join(writer.syntax.braces)) if low == 0 else None
     if low > most:
         return None
-    return mapping(writer.rules, key, value, low, most)
+    return mapping(writer.rules, (key, value), (low, most), writer.syntax)
 
 
 def _free_key(writer: SchemaWriter, names: Any, path: str, depth: int) -> Expr | None:
     if names is True:
-        return string(writer.rules, 0, min(_KEY_LENGTH, writer.bounds.string))
-    return writer.write({"type": "string", **names}, f"{path}/propertyNames", depth) if names else None
+        return writer.syntax.keys.string(writer.rules, 0, min(KEY_LENGTH, writer.bounds.string))
+    if not names:
+        return None
+    with writer.writing(writer.syntax.keys):
+        return writer.write({"type": "string", **names}, f"{path}/propertyNames", depth)
 
 
 def write_array(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
@@ -116,13 +126,13 @@ def write_array(writer: SchemaWriter, schema: Mapping[str, Any], path: str, dept
         return None
     fixed = schema.get("prefixItems")
     items = schema.get("items", not fixed)
-    with writer.inside():
+    with writer.inside(), writer.writing(writer.syntax.inner):
         item = writer.write(items, f"{path}/items", depth)
     if fixed:
         return _tuple(writer, fixed, item, (low, high), (path, depth))
     if item is None or high == 0:
-        return literal("[]") if low == 0 else None
-    return array(writer.rules, item, low, high)
+        return literal("".join(writer.syntax.brackets)) if low == 0 else None
+    return array(writer.rules, item, (low, high), writer.syntax)
 
 
 def _tuple(
@@ -132,7 +142,8 @@ def _tuple(
     path, depth = at
     parts: list[Expr] = []
     for index, inner in enumerate(fixed[:high]):
-        part = writer.write(inner, f"{path}/prefixItems/{index}", depth)
+        with writer.writing(writer.syntax.inner):
+            part = writer.write(inner, f"{path}/prefixItems/{index}", depth)
         if part is None:
             break
         parts.append(part)
@@ -140,10 +151,11 @@ def _tuple(
     more = item is not None and count == len(fixed) and high > count
     if low > count and not more:
         return None
-    tail = EMPTY
+    tail, comma = EMPTY, literal(writer.syntax.comma)
     if more and item is not None:
-        tail = writer.rules.repeat(sequence(_COMMA, item), max(0, low - count), high - count, "more-items")
+        tail = writer.rules.repeat(sequence(comma, item), max(0, low - count), high - count, "more-items")
     for index in range(count - 1, -1, -1):
-        body = sequence(*([_COMMA] if index else []), parts[index], tail)
+        body = sequence(*([comma] if index else []), parts[index], tail)
         tail = body if index < low else optional(body)
-    return writer.rules.add("tuple", sequence(literal("["), tail, literal("]")))
+    first, last = map(literal, writer.syntax.brackets)
+    return writer.rules.add("tuple", sequence(first, tail, last))

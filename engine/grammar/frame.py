@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.grammar.charset import char_class as one_of
 from engine.grammar.charset import complement, of
 from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
+from engine.grammar.syntax import JSON_SYNTAX, Syntax
 from engine.messages import ToolSchema
 
 MAX_CALLS = 16
@@ -25,6 +26,8 @@ class CallFrame:
         close: Text after the arguments.
         separator: Text between two calls.
         tag: How every call starts and no text of the model may go on; the start of `open`.
+        syntax: How the arguments are written.
+        json_keys: Where a call is a JSON object: its keys of the name and of the arguments.
     """
 
     open: str
@@ -32,10 +35,13 @@ class CallFrame:
     close: str
     separator: str = "\n"
     tag: str = "<tool_call>"
+    syntax: Syntax = JSON_SYNTAX
+    json_keys: tuple[str, str] = ("name", "arguments")
 
     def begin(self, name: str) -> str:
         """Return the text of a call of the tool up to its arguments."""
-        return f"{self.open}{json.dumps(name)[1:-1]}{self.between}"
+        written = json.dumps(name)[1:-1] if self.syntax == JSON_SYNTAX else name
+        return f"{self.open}{written}{self.between}"
 
     def wrap(self, name: str, arguments: Expr) -> Expr:
         """Match one call of the tool."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from math import isqrt
 
-from engine.grammar.charset import json_char
 from engine.grammar.expr import Expr, Rules, choice, optional, sequence
 from engine.grammar.regex import NOTHING, Chars, Concat, Either, Node, Repeat, parse_regex
+from engine.grammar.syntax import Syntax
 
 _LEAST_INNER = 8
 
@@ -99,16 +99,18 @@ class PatternWriter:
     Args:
         rules: Where rules are added.
         longest: Bound, in characters, of what an open repetition matches.
+        syntax: How a character is written.
     """
 
-    def __init__(self, rules: Rules, longest: int) -> None:
+    def __init__(self, rules: Rules, longest: int, syntax: Syntax) -> None:
         self._rules = rules
+        self._syntax = syntax
         self._longest = longest
 
     def write(self, node: Node, inner: bool = False) -> Expr:
         """Return the grammar of the node; `inner` means that it stands inside an open repetition."""
         if isinstance(node, Chars):
-            return json_char(node.chars, self._rules)
+            return self._syntax.char(self._rules, node.chars)
         if isinstance(node, Concat):
             return sequence(*(self.write(part, inner) for part in node.parts))
         if isinstance(node, Either):

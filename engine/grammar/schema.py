@@ -1,116 +1,63 @@
-"""JSON Schema to grammar: the walk over a schema, and the list of what the grammar does not express."""
+"""JSON Schema to grammar: how each type is written, and the list of what the grammar does not express."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
 from engine.grammar.containers import write_array, write_object
-from engine.grammar.expr import Expr, Rules, choice, literal, sequence
-from engine.grammar.json_values import QUOTE, any_value, json_literal, string
-from engine.grammar.merge import ANNOTATIONS, Schema, UnmergeableError, merge
+from engine.grammar.expr import Expr, Rules, choice, literal
+from engine.grammar.merge import Schema
 from engine.grammar.numeric import Range, integers, numbers
 from engine.grammar.pattern import PatternWriter, narrow, parse_cached
-from engine.grammar.refs import recursive_refs, resolve
 from engine.grammar.regex import UnsupportedPatternError
-from engine.grammar.shapes import has_type, left_to_check, malformed, types_meant
+from engine.grammar.syntax import JSON_SYNTAX, Syntax
+from engine.grammar.values import any_value
+from engine.grammar.walk import Problem, SchemaWalk, as_object, walk_arguments
 
-_MAX_DEPTH = 32
-_MAX_STEPS = 5000
-_MAX_LOOPS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that a schema says and the grammar does not.
-
-    Attributes:
-        path: JSON pointer into the schema; empty for the schema itself.
-        keyword: The keyword.
-        refused: True when no grammar is made; False when the value is checked after parsing.
-        reason: One clause that says why.
-    """
-
-    path: str
-    keyword: str
-    refused: bool
-    reason: str
+__all__ = ["Problem", "SchemaWriter", "inexpressible", "write_arguments"]
 
 
-class _TooLargeError(Exception):
-    """The walk has gone deeper or on for longer than any honest schema needs."""
+class SchemaWriter(SchemaWalk[Expr]):
+    """Writes one tool's schema as grammar; findings collect in `problems`."""
 
-
-class SchemaWriter:
-    """Writes one tool's schema; findings collect in `problems`.
-
-    A method returns None where no value can satisfy the schema (or a recursive schema has reached its bound): an
-    optional property is
-    then left out, a branch of anyOf is dropped, and what cannot be left out makes the whole impossible.
-    """
-
-    def __init__(self, root: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(
+        self, root: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS, syntax: Syntax = JSON_SYNTAX
+    ) -> None:
+        super().__init__(root, bounds)
         self.rules = rules
-        self.bounds = bounds
-        self._problems: dict[Problem, None] = {}
-        self._root = root
-        self._recursive = recursive_refs(root)
-        self._level = 0
-        self._known: dict[tuple[str, Bounds, int], Expr | None] = {}
-        self._steps = 0
+        self.syntax = syntax
 
     @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Write with the bounds of what stands inside an array or a free object."""
-        outer, self.bounds = self.bounds, self.bounds.inner()
+    def writing(self, syntax: Syntax) -> Iterator[None]:
+        """Write in another syntax."""
+        outer, self.syntax = self.syntax, syntax
         try:
             yield
         finally:
-            self.bounds = outer
+            self.syntax = outer
 
-    def report(self, path: str, keyword: str, reason: str, *, refused: bool = False) -> None:
-        """Note a finding once."""
-        self._problems[Problem(path, keyword, refused, reason)] = None
+    def manner(self) -> Syntax:
+        """Return the syntax."""
+        return self.syntax
 
-    @property
-    def problems(self) -> list[Problem]:
-        """The findings so far."""
-        return list(self._problems)
+    def anything(self) -> Expr:
+        """Match any value."""
+        return any_value(self.rules, self.bounds, self.syntax)
 
-    def write(self, schema: Schema, path: str = "", depth: int = 0) -> Expr | None:
-        """Return the grammar of a schema's values, or None when there are none."""
-        self._steps += 1
-        if depth > _MAX_DEPTH or self._steps > _MAX_STEPS:
-            raise _TooLargeError
-        if isinstance(schema, bool):
-            return any_value(self.rules, self.bounds) if schema else None
-        wrong = "type" if not isinstance(schema, Mapping) else malformed(schema)
-        if wrong:
-            self.report(path, wrong, "is not valid JSON Schema", refused=True)
-            return None
-        for key, handler in (("$ref", self._ref), ("allOf", self._all), ("anyOf", self._any), ("oneOf", self._any)):
-            if key in schema:
-                return handler(key, schema, path, depth + 1)
-        if "const" in schema or "enum" in schema:
-            return self._values(schema, path)
-        return self._typed(schema, path, depth + 1)
+    def one_of(self, parts: Sequence[Expr]) -> Expr:
+        """Match one of the parts."""
+        return choice(*parts)
 
-    def _typed(self, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
-        types = types_meant(schema)
-        for key in left_to_check(schema, types):
-            self.report(path, key, "a grammar cannot express it")
-        if not types:
-            return any_value(self.rules, self.bounds)
-        if "number" in types:
-            types = [name for name in types if name != "integer"]
-        parts = [part for name in types if (part := self._one_type(name, schema, path, depth)) is not None]
-        return choice(*parts) if parts else None
+    def values(self, values: Sequence[Any], path: str) -> Expr:  # noqa: ARG002 - the signature of every walk
+        """Match one of the constants."""
+        return self.rules.add("choice", choice(*map(self.syntax.literal, values)))
 
-    def _one_type(self, name: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+    def one_type(self, name: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
+        """Match the values of one type."""
         if name == "string":
             return self._string(schema, path)
         if name == "integer":
@@ -129,7 +76,7 @@ class SchemaWriter:
         if low > high:
             return None
         if "pattern" not in schema:
-            return string(self.rules, low, high)
+            return self.syntax.string(self.rules, low, high)
         try:
             re.compile(schema["pattern"])
             body = self._pattern(schema["pattern"], low, high, path)
@@ -139,145 +86,23 @@ class SchemaWriter:
         except UnsupportedPatternError as error:
             self.report(path, "pattern", f"a grammar cannot express {error}", refused=True)
             return None
-        return None if body is None else self.rules.add("text", sequence(QUOTE, body, QUOTE))
+        return None if body is None else self.rules.add("text", self.syntax.quoted(body))
 
     def _pattern(self, pattern: str, low: int, high: int, path: str) -> Expr | None:
         tree = parse_cached(pattern)
         with suppress(ValueError):
             exact = narrow(tree, low, high)
-            return None if exact is None else PatternWriter(self.rules, high).write(exact)
+            return None if exact is None else PatternWriter(self.rules, high, self.syntax).write(exact)
         for share in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64):
-            written = PatternWriter(self.rules, max(1, high // share)).write(tree)
+            written = PatternWriter(self.rules, max(1, high // share), self.syntax).write(tree)
             if written.longest <= high and written.shortest >= low:
                 return written
         self.report(path, "pattern", "cannot be joined exactly with the bounds of the length")
-        return PatternWriter(self.rules, high).write(tree)
-
-    def _values(self, schema: Mapping[str, Any], path: str) -> Expr | None:
-        values = [schema["const"]] if "const" in schema else list(schema["enum"])
-        rest = {
-            key: value
-            for key, value in schema.items()
-            if key not in ANNOTATIONS and key != ("const" if "const" in schema else "enum")
-        }
-        try:
-            parts = [json_literal(value) for value in values if _satisfies(value, rest, self._root)]
-        except ValueError as error:
-            self.report(path, "enum", str(error), refused=True)
-            return None
-        return self.rules.add("choice", choice(*parts)) if parts else None
-
-    def _ref(self, key: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
-        ref = schema[key]
-        target = resolve(self._root, ref)
-        if target is None:
-            self.report(path, key, f"{ref} is not in the schema", refused=True)
-            return None
-        loops = ref in self._recursive
-        if loops and self._level >= (self.bounds.recursion + 1) * min(len(self._recursive), _MAX_LOOPS):
-            return None
-        rest = {name: value for name, value in schema.items() if name != key and name not in ANNOTATIONS}
-        memo = (ref, self.bounds, self._level)
-        if not rest and memo in self._known:
-            return self._known[memo]
-        joined = self._merge(target, rest, path)
-        self._level += loops
-        found = None if joined is None else self.write(joined, path, depth)
-        self._level -= loops
-        if not rest:
-            self._known[memo] = found
-        return found
-
-    def _all(self, key: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
-        joined: Schema | None = {name: value for name, value in schema.items() if name != key}
-        for part in schema[key]:
-            flat = self._flat(part)
-            joined = None if joined is None or flat is None else self._merge(joined, flat, path)
-        if joined is None:
-            self.report(path, key, "cannot be joined with its siblings", refused=True)
-            return None
-        return self.write(joined, path, depth)
-
-    def _any(self, key: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
-        base = {name: value for name, value in schema.items() if name != key and name not in ANNOTATIONS}
-        flat = [self._flat(part) for part in schema[key]] if base or key == "oneOf" else []
-        branches: list[Schema | None] = flat if base else list(schema[key])
-        if key == "oneOf" and not _apart([part for part in flat if part is not None]):
-            self.report(path, key, "that only one branch fits is checked after parsing")
-        parts: list[Expr] = []
-        for index, branch in enumerate(branches):
-            joined = None if branch is None else self._merge(base, branch, f"{path}/{key}/{index}")
-            part = None if joined is None else self.write(joined, f"{path}/{key}/{index}", depth)
-            parts += [] if part is None else [part]
-        return choice(*parts) if parts else None
-
-    def _flat(self, schema: Schema) -> Schema | None:
-        """Return the schema with a `$ref` at its top replaced by its target; None when that is missing or recursive."""
-        seen: set[str] = set()
-        while isinstance(schema, Mapping) and "$ref" in schema:
-            ref = schema["$ref"]
-            target = resolve(self._root, ref) if isinstance(ref, str) else None
-            if target is None or ref in seen:
-                self.report("", "$ref", f"{ref} cannot be resolved", refused=True)
-                return None
-            seen.add(ref)
-            joined = self._merge(target, {name: value for name, value in schema.items() if name != "$ref"}, "")
-            if joined is None:
-                return None
-            schema = joined
-        return schema
-
-    def _merge(self, left: Schema, right: Schema, path: str) -> Schema | None:
-        try:
-            return merge(left, right)
-        except UnmergeableError as error:
-            self.report(path, error.keyword, "cannot be joined with the same keyword beside it", refused=True)
-        except (TypeError, AttributeError, ValueError):
-            self.report(path, "allOf", "is not valid JSON Schema", refused=True)
-        return None
-
-
-def _satisfies(value: Any, rest: Mapping[str, Any], root: Schema) -> bool:
-    if not rest or set(rest) == {"type"}:
-        return not rest or has_type(value, types_meant(rest))
-    from jsonschema import Draft202012Validator, SchemaError
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    defs = {key: root[key] for key in ("$defs", "definitions") if isinstance(root, Mapping) and key in root}
-    try:
-        Draft202012Validator.check_schema({**rest, **defs})
-        # An empty registry: jsonschema's own would fetch a reference from the network.
-        return Draft202012Validator({**rest, **defs}, registry=Registry()).is_valid(value)
-    except (SchemaError, Unresolvable, RecursionError) as error:
-        raise ValueError(f"its siblings are not valid JSON Schema: {str(error)[:200]}") from error
-
-
-def _apart(branches: Sequence[Schema]) -> bool:
-    """Whether no value can fit two branches, as far as their types and the constants of a common property show."""
-    kinds = [types_meant(part) if isinstance(part, Mapping) else [] for part in branches]
-    flat = [("number" if name == "integer" else name) for names in kinds for name in names]
-    if all(kinds) and len(flat) == len(set(flat)):
-        return True
-    return any(_discriminates(name, branches) for name in _required(branches[0])) if branches else True
-
-
-def _required(schema: Schema) -> list[str]:
-    return list(schema.get("required", ())) if isinstance(schema, Mapping) else []
-
-
-def _discriminates(name: str, branches: Sequence[Schema]) -> bool:
-    seen: list[Any] = []
-    for part in branches:
-        own = part.get("properties", {}).get(name) if isinstance(part, Mapping) and name in _required(part) else None
-        if not isinstance(own, Mapping) or not ("const" in own or "enum" in own):
-            return False
-        seen += [own["const"]] if "const" in own else list(own["enum"])
-    return len(seen) == len({repr(value) for value in seen})
+        return PatternWriter(self.rules, high, self.syntax).write(tree)
 
 
 def write_arguments(
-    parameters: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS
+    parameters: Schema, rules: Rules, bounds: Bounds = DEFAULT_BOUNDS, syntax: Syntax = JSON_SYNTAX
 ) -> tuple[Expr | None, list[Problem]]:
     """Return the grammar of a tool's arguments and what it does not express.
 
@@ -285,25 +110,12 @@ def write_arguments(
         parameters: The tool's JSON Schema; without properties and without `additionalProperties` it takes no arguments.
         rules: Where rules are added.
         bounds: Default bounds.
+        syntax: How the arguments are written.
     """
-    if isinstance(parameters, Mapping):
-        free = any(
-            key in parameters
-            for key in ("properties", "additionalProperties", "$ref", "anyOf", "oneOf", "allOf", "patternProperties")
-        )
-        extra = {} if free and parameters.get("properties") != {} else {"additionalProperties": False}
-        parameters = {"type": "object", **extra, **parameters}
-    writer = SchemaWriter(parameters, rules, bounds)
-    try:
-        found = writer.write(parameters)
-    except _TooLargeError:
-        writer.report("", "properties", "the schema is too deep or too large", refused=True)
-        return None, writer.problems
-    if found is None and not any(problem.refused for problem in writer.problems):
-        writer.report("", "type", "no value satisfies the schema", refused=True)
-    return found, writer.problems
+    parameters = as_object(parameters)
+    return walk_arguments(SchemaWriter(parameters, rules, bounds, syntax), parameters)
 
 
-def inexpressible(schema: Schema, bounds: Bounds = DEFAULT_BOUNDS) -> list[Problem]:
+def inexpressible(schema: Schema, bounds: Bounds = DEFAULT_BOUNDS, syntax: Syntax = JSON_SYNTAX) -> list[Problem]:
     """Return what a tool's schema says and its typed grammar does not: refused, or checked after parsing."""
-    return write_arguments(schema, Rules(), bounds)[1]
+    return write_arguments(schema, Rules(), bounds, syntax)[1]

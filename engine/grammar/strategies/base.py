@@ -13,6 +13,7 @@ from engine.grammar.bounds import Bounds, fit
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions
 from engine.grammar.expr import Expr, Rules
 from engine.grammar.frame import CallFrame, Written, call_grammar
+from engine.grammar.syntax import Syntax
 from engine.messages import ToolSchema
 
 
@@ -50,14 +51,14 @@ class ToolGrammar:
     Attributes:
         name: The name in a manifest.
         version: The version.
-        arguments: Writes the arguments of one tool.
+        arguments: Writes the arguments of one tool in a syntax.
         ends: Whether a token limit shrinks every default, so that the longest reply fits; otherwise only strings
             shrink.
     """
 
     name: str
     version: int
-    arguments: Callable[[ToolSchema, Rules, Bounds], Expr]
+    arguments: Callable[[ToolSchema, Rules, Bounds, Syntax], Expr]
     ends: bool = False
 
     def constraint(self, tools: Sequence[ToolSchema], frame: CallFrame, options: ConstraintOptions) -> Constraint:
@@ -96,7 +97,7 @@ class _Reply:
         return call_grammar(
             tools,
             self.frame,
-            lambda tool, rules: self.strategy.arguments(tool, rules, bounds),
+            lambda tool, rules: self.strategy.arguments(tool, rules, bounds, self.frame.syntax),
             parallel=self.parallel,
             text=bounds.string if self.text else 0,
         )

@@ -6,11 +6,12 @@ from engine.grammar.bounds import Bounds
 from engine.grammar.expr import Expr, Rules
 from engine.grammar.schema import write_arguments
 from engine.grammar.strategies.base import ToolGrammar, ToolGrammarError
+from engine.grammar.syntax import Syntax
 from engine.messages import ToolSchema
 
 
-def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds) -> Expr:
-    found, problems = write_arguments(tool.parameters, rules, bounds)
+def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds, syntax: Syntax) -> Expr:
+    found, problems = write_arguments(tool.parameters, rules, bounds, syntax)
     refused = next((problem for problem in problems if problem.refused), None)
     if found is None or refused is not None:
         where = f"{refused.path or 'its schema'}: {refused.keyword}: {refused.reason}" if refused else "its schema"

@@ -1,0 +1,115 @@
+"""How a wire format writes the arguments of a call: JSON, or one of the formats that mark strings in another way.
+
+A strategy walks a schema and asks the syntax for each piece of grammar, so every strategy works for every format:
+
+- `JSON_SYNTAX`: `{"a": "x", "n": 3}`, as `json.dumps` writes it.
+- `ESCAPE_SYNTAX`: `{a:<escape>x<escape>,n:3}`, FunctionGemma's: bare keys, no blanks, strings raw between markers.
+- `PARAMETER_SYNTAX`: `<parameter=a>` with the value on lines of its own and `</parameter>` after it, Qwen3-Coder's: a
+  string raw, anything else as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from engine.grammar.charset import Intervals
+from engine.grammar.expr import Expr, Rules
+from engine.grammar.json_syntax import JsonSyntax
+from engine.grammar.text_syntax import ESCAPE_SYNTAX as _ESCAPE
+from engine.grammar.text_syntax import PARAMETER_SYNTAX as _PARAMETER
+
+
+class Syntax(Protocol):
+    """How values are written. All of it is immutable and hashable, so that a grammar can be cached by it."""
+
+    @property
+    def name(self) -> str:
+        """A short name."""
+        ...
+
+    @property
+    def braces(self) -> tuple[str, str]:
+        """What stands around the members of an object."""
+        ...
+
+    @property
+    def brackets(self) -> tuple[str, str]:
+        """What stands around the items of an array."""
+        ...
+
+    @property
+    def comma(self) -> str:
+        """What stands between two members or items."""
+        ...
+
+    @property
+    def around_key(self) -> tuple[str, str]:
+        """What stands before a key and between the key and its value."""
+        ...
+
+    @property
+    def after_value(self) -> str:
+        """What stands after the value of a member."""
+        ...
+
+    @property
+    def inner(self) -> Syntax:
+        """How the values inside an object or an array are written."""
+        ...
+
+    @property
+    def keys(self) -> Syntax:
+        """How a key is written that the schema does not name; only its strings are of use."""
+        ...
+
+    @property
+    def marker(self) -> str:
+        """What no string may hold, for it would end there; empty where strings may hold anything."""
+        ...
+
+    @property
+    def chars(self) -> Intervals:
+        """The characters that a string may hold."""
+        ...
+
+    @property
+    def least(self) -> int:
+        """Characters that every string has at least."""
+        ...
+
+    def literal(self, value: Any) -> Expr:
+        """Match exactly this JSON value.
+
+        Raises:
+            ValueError: The syntax cannot write it.
+        """
+        ...
+
+    def key(self, name: str) -> Expr:
+        """Match this key of an object with what stands around it.
+
+        Raises:
+            ValueError: The syntax cannot write it.
+        """
+        ...
+
+    def string(self, rules: Rules, low: int, high: int) -> Expr:
+        """Match a string of `low` to `high` characters, with its quotes."""
+        ...
+
+    def quoted(self, body: Expr) -> Expr:
+        """Match a string of which the body is given."""
+        ...
+
+    def char(self, rules: Rules, chars: Intervals) -> Expr:
+        """Match one character of a set, none of which is missing in `chars`."""
+        ...
+
+    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
+        """Match a text of least to most characters of a set that does not hold the marker."""
+        ...
+
+
+JSON_SYNTAX: Syntax = JsonSyntax()
+ESCAPE_SYNTAX: Syntax = _ESCAPE
+PARAMETER_SYNTAX: Syntax = _PARAMETER

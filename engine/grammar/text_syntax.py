@@ -1,0 +1,148 @@
+"""Formats that write a string raw, between markers instead of quotes.
+
+Sources: the chat templates of FunctionGemma (`<escape>`) and of Qwen3-Coder (`<parameter=…>`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.grammar.charset import ALL, Intervals, char_class, complement, of, union
+from engine.grammar.expr import Expr, Rules, literal, sequence
+from engine.grammar.json_syntax import JsonSyntax, encodable
+from engine.grammar.marked import spells, text_without
+
+_BLANKS: Intervals = union(((0, 0x20), (0x7F, 0xA0), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x2064)),
+                           of("\u1680\u3000\ufeff"))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TextSyntax:
+    """A format whose strings are raw.
+
+    Attributes:
+        name: A short name.
+        marker: What no string may hold.
+        quote: What stands before and after a string.
+        braces: What stands around the members of an object.
+        brackets: What stands around the items of an array.
+        comma: What stands between two members or items.
+        around_key: What stands before a key and between the key and its value.
+        after_value: What stands after the value of a member.
+        chars: The characters that a string may hold.
+        least: Characters of the shortest string.
+        within: How inner values are written; None is this way.
+        bare: How a key is written; None is this way.
+    """
+
+    name: str
+    marker: str = ""
+    quote: str = ""
+    braces: tuple[str, str] = ("{", "}")
+    brackets: tuple[str, str] = ("[", "]")
+    comma: str = ","
+    around_key: tuple[str, str] = ("", ":")
+    after_value: str = ""
+    chars: Intervals = ALL
+    least: int = 0
+    within: TextSyntax | JsonSyntax | None = None
+    bare: TextSyntax | None = None
+
+    @property
+    def inner(self) -> TextSyntax | JsonSyntax:
+        """How the values inside an object or an array are written."""
+        return self.within or self
+
+    @property
+    def keys(self) -> TextSyntax:
+        """How a key is written."""
+        return self.bare or self
+
+    def literal(self, value: Any) -> Expr:
+        """Match exactly this JSON value.
+
+        Raises:
+            ValueError: The format cannot write it.
+        """
+        if isinstance(value, str):
+            return literal(f"{self.quote}{self._checked(value)}{self.quote}")
+        if isinstance(value, Mapping):
+            members = [sequence(self.key(key), self.inner.literal(item), literal(self.after_value))
+                       for key, item in value.items()]  # fmt: skip
+            return self._joined(self.braces, members)
+        if isinstance(value, (list, tuple)):
+            return self._joined(self.brackets, [self.inner.literal(item) for item in value])
+        try:
+            return literal(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{value!r} is not a JSON value") from error
+
+    def _joined(self, around: tuple[str, str], parts: list[Expr]) -> Expr:
+        between = [piece for part in parts for piece in (literal(self.comma), part)]
+        return sequence(literal(around[0]), *between[1:], literal(around[1]))
+
+    def _checked(self, text: str) -> str:
+        if self.marker and self.marker in text:
+            raise ValueError(f"{text!r} cannot be written: it holds {self.marker}, which ends a text")
+        if not encodable(text):
+            raise ValueError(f"{text!r} cannot be written: it holds half of a surrogate pair")
+        if len(text) < self.least or any(not _holds(self.chars, char) for char in text):
+            raise ValueError(f"{text!r} cannot stand as a name in this format")
+        return text
+
+    def key(self, name: str) -> Expr:
+        """Match this key with what stands around it.
+
+        Raises:
+            ValueError: The name cannot stand in the format.
+        """
+        before, colon = self.around_key
+        return sequence(literal(before), self.keys.literal(name), literal(colon))
+
+    def string(self, rules: Rules, low: int, high: int) -> Expr:
+        """Match a string of `low` to `high` characters."""
+        low = max(low, self.least)
+        return rules.add(f"string-{low}-{high}", self.quoted(self.run(rules, (low, high), self.chars)))
+
+    def quoted(self, body: Expr) -> Expr:
+        """Match a string of which the body is given."""
+        return sequence(literal(self.quote), body, literal(self.quote))
+
+    def char(self, rules: Rules, chars: Intervals) -> Expr:
+        """Match one character of a set."""
+        return rules.add("char", char_class(chars))
+
+    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
+        """Match a text of a number of characters of a set, without the marker."""
+        if spells(chars, self.marker):
+            return text_without(rules, self.marker, size, chars, _spell)
+        return rules.repeat(self.char(rules, chars), *size, "chars")
+
+
+def _spell(chars: Intervals, other: str) -> Expr:  # noqa: ARG001 - a raw text has no other way to write a character
+    return char_class(chars)
+
+
+def _holds(chars: Intervals, char: str) -> bool:
+    return any(low <= ord(char) <= high for low, high in chars)
+
+
+_NAME = TextSyntax("name", chars=complement(union(_BLANKS, of(":,{}[]<>"))), least=1)
+_PARAMETER_NAME = TextSyntax("parameter name", chars=complement(union(_BLANKS, of("<>"))), least=1)
+_PARAMETER_END = "</parameter>"
+_NESTED = JsonSyntax("json in a parameter", _PARAMETER_END)
+_VALUE = TextSyntax("value of a parameter", _PARAMETER_END, comma=", ", around_key=("", ": "), within=_NESTED)
+
+ESCAPE_SYNTAX = TextSyntax("escape", "<escape>", "<escape>", bare=_NAME)
+PARAMETER_SYNTAX = TextSyntax(
+    "parameter",
+    braces=("", ""),
+    comma="",
+    around_key=("<parameter=", ">\n"),
+    after_value="\n</parameter>\n",
+    within=_VALUE,
+    bare=_PARAMETER_NAME,
+)
