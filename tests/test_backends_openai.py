@@ -100,8 +100,8 @@ async def test_vllm_adapters_are_models(server: ScriptedServer) -> None:
     server.models = [{"id": "base", "owned_by": "vllm"}, {"id": "fix", "owned_by": "vllm", "parent": "base"}]
     done = await ask(server, CompletionRequest(MESSAGES, adapter=Adapter("fixer", served_name="fix")))
     assert (done.adapter, server.bodies[-1]["model"]) == ("fixer", "fix")
-    done = await ask(server, CompletionRequest(MESSAGES, adapter=Adapter("other")))
-    assert (done.adapter, server.bodies[-1]["model"]) == (None, "base")
+    with pytest.raises(BackendRejected, match=r"no adapter 'other' \(it has: fix\).*adapters\.other\.path"):
+        await ask(server, CompletionRequest(MESSAGES, adapter=Adapter("other")))
     with pytest.raises(BackendRejected, match=r"no adapter 'gone' \(it has: fix\)"):
         await ask(server, CompletionRequest(MESSAGES, adapter=Adapter("x", served_name="gone", base="org/base")))
     done = await ask(server, CompletionRequest(MESSAGES, adapter=Adapter("x", served_name="gone", base="org/else")))
@@ -111,13 +111,13 @@ async def test_vllm_adapters_are_models(server: ScriptedServer) -> None:
 async def test_accepts_knows_after_asking(server: ScriptedServer) -> None:
     server.models = [{"id": "base", "owned_by": "vllm"}, {"id": "fix", "owned_by": "vllm", "parent": "base"}]
     backend = OpenAIBackend(server.api)
-    fix, gone = Adapter("a", served_name="fix"), Adapter("b", served_name="gone")
-    assert backend.accepts(gone)
-    assert backend.accepts(Adapter("fix"))
+    elsewhere = Adapter("b", served_name="gone", base="org/else")
+    assert backend.accepts(elsewhere)
     assert await backend.model_name() == "base"
-    assert backend.accepts(fix)
+    assert backend.accepts(Adapter("a", served_name="fix", base="org/else"))
     assert backend.accepts(Adapter("fix"))
-    assert not backend.accepts(gone)
+    assert backend.accepts(Adapter("b", served_name="gone", base="org/base"))
+    assert not backend.accepts(elsewhere)
     await backend.aclose()
 
 

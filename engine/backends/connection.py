@@ -76,6 +76,12 @@ class Connection:
         finally:
             await events.close()
 
+    async def command(self, path: str, body: Mapping[str, Any]) -> None:
+        """Send JSON to an endpoint beside the API whose answer matters only in its status."""
+        import httpx2
+
+        await self.open().post(self.root + path, body=dict(body), cast_to=httpx2.Response)
+
     async def get(self, path: str) -> Any:
         """Fetch JSON."""
         import httpx2

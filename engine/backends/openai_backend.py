@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 from engine.backends.base import Completion, CompletionRequest
 from engine.backends.connection import Connection, MalformedReplyError
-from engine.backends.dialects import DIALECTS, Dialect, Selection, recognise
+from engine.backends.dialects import DIALECTS, Dialect, recognise
 from engine.backends.failures import Circumstances, may_pass, translate
 from engine.backends.replies import StreamedReply, read_completion
 from engine.backends.retry import GaveUpError, Patience, with_retries
-from engine.backends.server_info import ServerInfo, normalise, parse_models
+from engine.backends.served import Served
+from engine.backends.server_info import ServerInfo, parse_models
+from engine.backends.targets import Target, Targets
 from engine.errors import BackendError, BackendRejected, ConfigError
 from engine.grammar.constraint import Kind
 from engine.models.base import Adapter
@@ -29,21 +31,25 @@ class _Known:
     """What the server said when it was asked first."""
 
     dialect: Dialect
-    server: ServerInfo
+    targets: Targets
+
+    @property
+    def server(self) -> ServerInfo:
+        """What the server says about itself, with what was loaded since."""
+        return self.targets.served.info
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request as it is sent: the model, the body, what messages need, and the adapter's name if there is one."""
+    """A request as it is sent: who answers, the body, what messages need."""
 
-    model: str
+    target: Target
     body: dict[str, Any]
     where: Circumstances
-    adapter: str | None
 
     def named(self, done: Completion) -> Completion:
         """Return a completion with the adapter that gave it."""
-        return done if self.adapter is None else replace(done, adapter=self.adapter)
+        return done if self.target.adapter is None else replace(done, adapter=self.target.adapter)
 
 
 class OpenAIBackend:
@@ -102,12 +108,10 @@ class OpenAIBackend:
     def accepts(self, adapter: Adapter) -> bool:
         """Whether this adapter can answer here.
 
-        Before the server was asked (by `server` or a first request) every adapter may; afterwards, what the server
-        lists. The last word is the Completion's: it names the adapter that answered.
+        Before the server was asked (by `prepare` or a first request) every adapter may; afterwards, one that was not
+        trained on another model. The last word is the Completion's: it names the adapter that answered.
         """
-        if self._known is None:
-            return True
-        return self._known.dialect.select(self._known.server, adapter).found
+        return self._known is None or self._known.targets.fits(adapter)
 
     async def server(self) -> ServerInfo:
         """Return what the server says about itself, asking it once."""
@@ -131,20 +135,18 @@ class OpenAIBackend:
         return (await self._ask()).dialect
 
     async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:
-        """Ask the server whether it has what a run needs.
+        """Have what a run needs: its models are there, its adapters are loaded.
 
         Raises:
             BackendError: A model or an adapter cannot be had.
+            BundleError: An adapter's files cannot be used.
         """
         known = await self._ask()
-        listed = tuple(row.id for row in known.server.models)
-        for model in models:
-            if listed and model not in listed:
-                raise BackendRejected(
-                    f"{self.url} has no model {model!r}; it has: {', '.join(listed)}. Set backend.model or --model"
-                )
-        for adapter in adapters:
-            self._select(known, adapter)
+        await self.model_name()
+        asked: list[tuple[str | None, Adapter | None]] = [(model, None) for model in models]
+        asked += [(None, adapter) for adapter in adapters if known.targets.fits(adapter)]
+        for model, adapter in asked:
+            await self._target(known, model, adapter)
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.
@@ -157,9 +159,9 @@ class OpenAIBackend:
         asked = await self._asked(request)
 
         async def attempt() -> Completion:
-            return read_completion(await self._connection.post(_CHAT, asked.body), asked.model)
+            return read_completion(await self._connection.post(_CHAT, asked.body), asked.target.model)
 
-        return asked.named(await self._guarded(attempt, asked.where))
+        return asked.named(await self._guarded(self._recovering(asked, attempt), asked.where))
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
         """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
@@ -173,14 +175,14 @@ class OpenAIBackend:
         body = asked.body | {"stream": True, "stream_options": {"include_usage": True}}
 
         async def attempt() -> tuple[StreamedReply, str | None]:
-            reply = StreamedReply(self._connection.stream(_CHAT, body), asked.model)
+            reply = StreamedReply(self._connection.stream(_CHAT, body), asked.target.model)
             try:
                 return reply, await reply.next_text()
             except BaseException:
                 await reply.aclose()
                 raise
 
-        reply, text = await self._guarded(attempt, asked.where)
+        reply, text = await self._guarded(self._recovering(asked, attempt), asked.where)
         once = replace(self._patience, retries=0)
         try:
             while text is not None:
@@ -213,14 +215,29 @@ class OpenAIBackend:
     async def _asked(self, request: CompletionRequest) -> _Asked:
         """Return a request as this server takes it."""
         known = await self._ask()
-        chosen = self._select(known, request.adapter)
-        model = chosen.model if chosen.found and chosen.model else request.model or await self.model_name()
-        body: dict[str, Any] = {"model": model, "messages": list(request.messages)}
+        target = await self._target(known, request.model, request.adapter)
+        body: dict[str, Any] = {"model": target.model, "messages": list(request.messages)}
         body |= known.dialect.sampling(request.sampling) | _tools(request)
-        body |= known.dialect.constrain(request.constraint) | dict(chosen.fields)
-        where = self._where(known, model, constrained=request.constraint.kind != "none")
-        adapter = request.adapter.name if request.adapter is not None and chosen.found else None
-        return _Asked(model, body, where, adapter)
+        body |= known.dialect.constrain(request.constraint) | dict(target.fields)
+        return _Asked(target, body, self._where(known, target.model, constrained=request.constraint.kind != "none"))
+
+    async def _target(self, known: _Known, model: str | None, adapter: Adapter | None) -> Target:
+        """Find who answers, loading the adapter if need be."""
+        where = self._where(known, model or self._model or "")
+        return await self._guarded(lambda: known.targets.find(model, adapter), where)
+
+    def _recovering(self, asked: _Asked, send: Callable[[], Awaitable[_T]]) -> Callable[[], Awaitable[_T]]:
+        """Return `send`, repeated once where the adapter that it needs was unloaded and can be loaded again."""
+
+        async def attempt() -> _T:
+            try:
+                return await send()
+            except Exception as error:
+                if self._known is None or not await self._known.targets.recover(asked.target, error):
+                    raise
+            return await send()
+
+        return attempt
 
     async def _ask(self) -> _Known:
         """Ask the server once; requests that come meanwhile wait for the same answer."""
@@ -241,19 +258,8 @@ class OpenAIBackend:
         auto = self._dialect == "auto"
         dialect = recognise(self._connection.base_url, models) if auto else DIALECTS[self._dialect]
         adapters = await self._unless_missing(lambda: dialect.adapters(self._connection.call), where)
-        return _Known(dialect, ServerInfo(models, adapters or ()))
-
-    def _select(self, known: _Known, adapter: Adapter | None) -> Selection:
-        chosen = known.dialect.select(known.server, adapter)
-        if chosen.found or adapter is None or adapter.served_name is None:
-            return chosen
-        if adapter.base is not None and normalise(adapter.base) not in known.server.base_names():
-            return chosen
-        have = ", ".join([model.id for model in known.server.models if model.parent] + list(known.server.adapters))
-        raise BackendRejected(
-            f"{self.url} has no adapter {adapter.served_name!r} (it has: {have or 'none'}): load it on the server, "
-            f"or correct adapters.{adapter.name}.name in bundle.yaml"
-        )
+        served = Served(self._connection, dialect, ServerInfo(models, adapters or ()), self.url)
+        return _Known(dialect, Targets(served, self._model))
 
     def _where(self, known: _Known, model: str, *, constrained: bool = False) -> Circumstances:
         return Circumstances(self.url, model, tuple(row.id for row in known.server.models), constrained)

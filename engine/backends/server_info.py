@@ -19,6 +19,11 @@ class ServedModel:
     root: str | None = None
     parent: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the model is called: its id, and where it was loaded from."""
+        return (self.id, self.root) if self.root else (self.id,)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
@@ -39,8 +44,7 @@ class ServerInfo:
 
     def base_names(self) -> set[str]:
         """Return the normalised names of the base models (ids and where they were loaded from)."""
-        rows = [model for model in self.models if model.parent is None]
-        return {normalise(name) for row in rows for name in (row.id, row.root) if name}
+        return {normalise(name) for row in self.models if row.parent is None for name in row.names}
 
     def adapter_id(self, name: str) -> int | None:
         """Return llama.cpp's id of an adapter, given its path or the stem of its file."""
@@ -56,10 +60,14 @@ def parse_models(payload: Any) -> tuple[ServedModel, ...]:
     if not isinstance(rows, Sequence):
         return ()
     return tuple(
-        ServedModel(row["id"], str(row.get("owned_by") or ""), row.get("root"), row.get("parent"))
+        ServedModel(row["id"], str(row.get("owned_by") or ""), _text(row.get("root")), _text(row.get("parent")))
         for row in rows
         if isinstance(row, Mapping) and isinstance(row.get("id"), str)
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def normalise(name: str) -> str:

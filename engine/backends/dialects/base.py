@@ -27,6 +27,17 @@ def wrong_kind(software: str, kind: Kind, takes: tuple[Kind, ...]) -> BackendRej
 
 
 @dataclass(frozen=True, slots=True)
+class LoraEndpoints:
+    """Where a server loads and unloads adapters while it runs: paths below its root.
+
+    Both take `lora_name`; `load` also takes `lora_path`, a PEFT folder that the server can read.
+    """
+
+    load: str
+    unload: str
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """How a request asks for an adapter.
 
@@ -71,11 +82,15 @@ class Dialect(Protocol):
         name: Its name in engine.yaml.
         software: Its name for people.
         kinds: The kinds of constraint that it can be asked for.
+        lists_models: Whether `/v1/models` names every model that it answers for.
+        lora: How it loads adapters while it runs; None if it does not.
     """
 
     name: str
     software: str
     kinds: tuple[Kind, ...]
+    lists_models: bool
+    lora: LoraEndpoints | None
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return the fields of the request's body that put a constraint into force.

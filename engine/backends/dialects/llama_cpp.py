@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.backends.connection import MalformedReplyError
-from engine.backends.dialects.base import Call, Selection, sampling_fields, wrong_kind
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, wrong_kind
 from engine.backends.server_info import ServerInfo, names_of
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -24,6 +24,8 @@ class LlamaCpp:
     name = "llama_cpp"
     software = "llama.cpp"
     kinds: tuple[Kind, ...] = ("ebnf", "json_schema")
+    lists_models = True
+    lora: LoraEndpoints | None = None
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `grammar` or `json_schema`; llama.cpp knows no structural tags, and its tools force nothing."""

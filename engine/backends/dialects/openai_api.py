@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, Selection, sampling_fields, select_by_name, wrong_kind
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name, wrong_kind
 from engine.backends.dialects.sglang import schema_format
 from engine.backends.dialects.strict_subset import why_not_strict
 from engine.backends.server_info import ServerInfo
@@ -28,6 +28,8 @@ class OpenAIApi:
     name = "openai"
     software = "the OpenAI API"
     kinds: tuple[Kind, ...] = ("json_schema", "strict_tools")
+    lists_models = False
+    lora: LoraEndpoints | None = None
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `response_format` or the strict tools, if their schemas lie in the API's subset."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, Selection, sampling_fields, select_by_name
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name
 from engine.backends.server_info import ServerInfo
 from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint, Kind
@@ -19,6 +19,8 @@ class Plain:
     name = "plain"
     software = "a server of unknown software"
     kinds: tuple[Kind, ...] = ()
+    lists_models = False
+    lora: LoraEndpoints | None = None
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Refuse every constraint: servers ignore unknown fields, and the reply would be unconstrained."""

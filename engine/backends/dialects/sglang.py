@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, Selection, sampling_fields, select_by_name
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name
 from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -23,6 +23,8 @@ class SgLang:
     name = "sglang"
     software = "SGLang"
     kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema", "strict_tools")
+    lists_models = True
+    lora: LoraEndpoints | None = LoraEndpoints("/load_lora_adapter", "/unload_lora_adapter")
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `ebnf`, `response_format` (a structural tag is one itself, as an object), or the strict tools."""
