@@ -14,13 +14,16 @@ EngineError
 │   ├── BackendUnavailable … unreachable, overloaded or broken after all retries
 │   ├── BackendRejected    … it refused the request (bad grammar, unknown model, wrong key)
 │   └── ContextLengthError … the prompt is longer than the model's context
+├── CallerError            the program that calls the engine: an argument makes no sense
+│   └── ToolSchemaError    … a tool schema has another form than it must
 ├── LimitError             a task used up its tokens, tool calls or seconds
 └── WorkspaceError         a path or an edit that is not allowed
     ├── PermissionDenied   … the bundle's permissions do not allow it
     └── ConflictError      … the file changed since the task read it
 ```
 
-Each message stands alone and says what to do next.
+What a model does wrong is no exception but data: `Reply.malformed` holds the calls that cannot be used, and the turn
+loop ends with a reason. Each message stands alone and says what to do next.
 """
 
 from __future__ import annotations
@@ -98,6 +101,14 @@ class BackendRejected(BackendError):  # noqa: N818 - a state, not an "Error"
 
 class ContextLengthError(BackendError):
     """The prompt does not fit into the model's context."""
+
+
+class CallerError(EngineError):
+    """A program called the engine with an argument that makes no sense."""
+
+
+class ToolSchemaError(CallerError):
+    """A tool schema is none; the message says which part of it is wrong."""
 
 
 class LimitError(EngineError):

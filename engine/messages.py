@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.errors import ToolSchemaError
+
 Outcome = Literal["success", "partial", "error"]
+_FORM = 'write {"name": …, "description": …, "parameters": {"type": "object", …}} or the OpenAI form around it'
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,37 @@ class ToolSchema:
 
     @classmethod
     def from_any(cls, schema: ToolSchema | Mapping[str, Any]) -> ToolSchema:
-        """Accept a ToolSchema, `{"name", "description", "parameters"}` or the OpenAI form around it."""
+        """Accept a ToolSchema, `{"name", "description", "parameters"}` or the OpenAI form around it.
+
+        Raises:
+            ToolSchemaError: It is neither.
+        """
         if isinstance(schema, ToolSchema):
             return schema
-        inner = schema.get("function", schema)
-        parameters = inner.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
-        return cls(inner["name"], inner.get("description", ""), parameters)
+        inner = schema.get("function", schema) if isinstance(schema, Mapping) else None
+        if not isinstance(inner, Mapping):
+            raise ToolSchemaError(f"a tool schema is no object: {_shown(schema)}; {_FORM}")
+        name, description = inner.get("name"), inner.get("description")
+        if not isinstance(name, str) or not name.strip():
+            raise ToolSchemaError(f"a tool schema has no name: {_shown(schema)}; {_FORM}")
+        if description is not None and not isinstance(description, str):
+            raise ToolSchemaError(f"the description of the tool '{name}' is no text: {_shown(description)}; {_FORM}")
+        return cls(name, description or "", _parameters(name, inner.get("parameters")))
+
+
+def _parameters(name: str, given: Any) -> Mapping[str, Any]:
+    if given is None or given == {}:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    if not isinstance(given, Mapping) or given.get("type", "object") != "object":
+        raise ToolSchemaError(
+            f"the parameters of the tool '{name}' are no JSON Schema of type object: {_shown(given)}; {_FORM}"
+        )
+    return given
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"
 
 
 @dataclass(frozen=True, slots=True)

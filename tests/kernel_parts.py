@@ -41,6 +41,12 @@ class ScriptedBackend:
     async def prepare(self, adapters, models=()):
         pass
 
+    async def stream(self, request):
+        done = await self.complete(request)
+        for start in range(0, len(done.text), 3):
+            yield done.text[start : start + 3]
+        yield done
+
     async def complete(self, request):
         self.requests.append(request)
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from engine.backends.base import Backend, CompletionRequest
+from engine.backends.base import Backend, Completion, CompletionRequest
+from engine.errors import CallerError
 from engine.kernel.config import RuntimeConfig
 from engine.kernel.owner import BackendOwner
 from engine.kernel.prompt import PromptBuilder
-from engine.kernel.reading import read_reply
-from engine.messages import Message, Reply, ToolSchema
+from engine.kernel.reading import Usable, read_reply
+from engine.messages import MalformedCall, Message, Reply, ToolCall, ToolSchema
 from engine.models.base import ModelPlugin
+
+AnyTool = ToolSchema | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One call of the client, ready to be sent."""
+
+    backend: Backend
+    request: CompletionRequest
+    tools: tuple[ToolSchema, ...]
 
 
 class RuntimeClient(BackendOwner):
@@ -33,7 +47,7 @@ class RuntimeClient(BackendOwner):
     async def run(
         self,
         prompt: str,
-        tools: Iterable[ToolSchema | Mapping[str, Any]] = (),
+        tools: Iterable[AnyTool] = (),
         system: str | None = None,
         model: str | None = None,
     ) -> Reply:
@@ -46,30 +60,90 @@ class RuntimeClient(BackendOwner):
             model: The model that answers, instead of the configured one.
 
         Returns:
-            The text, the calls, those that could not be read (as is a reply that was cut off), and the token counts.
+            The text, the calls that can be used, those that cannot (unreadable, of no tool on offer, with arguments
+            that do not fit the tool's schema, or in a reply that was cut off), and the token counts.
 
         Raises:
-            BackendError: The server failed or refused.
+            CallerError: The prompt is empty, or a tool schema is none.
             ConfigError: The tools cannot be constrained as configured.
+            BackendError: The server failed or refused.
         """
-        schemas = tuple(ToolSchema.from_any(tool) for tool in tools)
-        messages = [Message("user", prompt)]
-        if system is not None:
-            messages.insert(0, Message("system", system))
-        backend = self._open_backend()
-        request = await self._request(messages, schemas, model, backend)
-        return read_reply(await backend.complete(request), self.plugin, schemas)
+        asked = await self._asked(prompt, tools, system, model)
+        completion = await asked.backend.complete(asked.request)
+        return Usable(asked.tools).reply(read_reply(completion, self.plugin, asked.tools))
 
-    async def _request(
-        self, messages: list[Message], tools: tuple[ToolSchema, ...], model: str | None, backend: Backend
-    ) -> CompletionRequest:
-        choice = self.plugin.tool_choice(tools) if tools else None
-        return CompletionRequest(
-            self._prompts.wire(messages, tools),
+    async def stream(
+        self,
+        prompt: str,
+        tools: Iterable[AnyTool] = (),
+        system: str | None = None,
+        model: str | None = None,
+    ) -> AsyncGenerator[str | ToolCall | MalformedCall | Reply, None]:
+        """Ask the model, and give what it says while it says it.
+
+        Args:
+            prompt: The user's message.
+            tools: What the model may call.
+            system: The system prompt.
+            model: The model that answers, instead of the configured one.
+
+        Yields:
+            Pieces of text, and each call as soon as it is complete; last the Reply that `run` would have returned. Of a
+            reply that was cut off the Reply holds no calls, even if some of them had been complete.
+
+        Raises:
+            EngineError: As `run` does, before or between the pieces.
+        """
+        asked = await self._asked(prompt, tools, system, model)
+        from engine.models import ReplyReader
+
+        reader, usable, completion = ReplyReader(self.plugin, asked.tools), Usable(asked.tools), Completion("")
+        async with contextlib.aclosing(asked.backend.stream(asked.request)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    completion = piece
+                    continue
+                for event in reader.feed(piece):
+                    yield usable.event(event)
+        reader.finish(completion.tool_calls)
+        reply = usable.reply(read_reply(completion, self.plugin, asked.tools))
+        for event in reply.malformed if completion.finish_reason == "length" else map(usable.event, reader.rest):
+            yield event
+        yield reply
+
+    async def _asked(self, prompt: str, tools: Iterable[AnyTool], system: str | None, model: str | None) -> _Asked:
+        schemas = _schemas(tools)
+        messages = _messages(prompt, system)
+        backend = self._open_backend()
+        choice = self.plugin.tool_choice(schemas) if schemas else None
+        request = CompletionRequest(
+            self._prompts.wire(messages, schemas),
             model or self.config.model,
-            self._prompts.constraint(tools, await backend.kinds()),
+            self._prompts.constraint(schemas, await backend.kinds()),
             self.config.sampling,
             self.config.adapter,
-            tools if choice is not None else (),
+            schemas if choice is not None else (),
             choice,
         )
+        return _Asked(backend, request, schemas)
+
+
+def _messages(prompt: str, system: str | None) -> list[Message]:
+    for what, text in (("prompt", prompt), ("system prompt", "none" if system is None else system)):
+        if not isinstance(text, str):
+            raise CallerError(f"the {what} is a {type(text).__name__}: give a text")
+    if not prompt.strip():
+        raise CallerError("the prompt is empty: give the user's message")
+    user = Message("user", prompt)
+    return [user] if system is None else [Message("system", system), user]
+
+
+def _schemas(tools: Iterable[AnyTool]) -> tuple[ToolSchema, ...]:
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Iterable):
+        raise CallerError(f"the tools are a {type(tools).__name__}: give a list of tool schemas")
+    schemas = tuple(ToolSchema.from_any(tool) for tool in tools)
+    names = [schema.name for schema in schemas]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CallerError(f"there is more than one tool named '{twice[0]}': give each a name of its own")
+    return schemas

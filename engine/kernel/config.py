@@ -20,6 +20,7 @@ class RuntimeConfig:
         model: The model's name; None is the server's default.
         base_url: The API's URL, used where no backend is given.
         api_key: The server's key, used where no backend is given.
+        dialect: The server's software, used where no backend is given; `auto` asks it.
         timeout: Seconds for one request, used where no backend is given.
         sampling: How tokens are chosen, and how many at most.
         options: What a reply may look like; None is the default strategy of the model family.
@@ -29,6 +30,7 @@ class RuntimeConfig:
     model: str | None = None
     base_url: str = "http://localhost:8000/v1"
     api_key: str = "EMPTY"
+    dialect: str = "auto"
     timeout: float = 120.0
     sampling: Sampling = _SAMPLING
     options: ConstraintOptions | None = None

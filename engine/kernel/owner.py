@@ -25,7 +25,11 @@ class BackendOwner:
 
             config = self._settings
             self._backend = OpenAIBackend(
-                config.base_url, model=config.model, api_key=config.api_key, timeout=config.timeout
+                config.base_url,
+                model=config.model,
+                api_key=config.api_key,
+                dialect=config.dialect,
+                timeout=config.timeout,
             )
         return self._backend
 
