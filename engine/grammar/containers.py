@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.grammar.expr import EMPTY, Expr, choice, literal, optional, sequence
-from engine.grammar.values import KEY_LENGTH, array, mapping
+from engine.grammar.values import array, free_key, mapping
 
 if TYPE_CHECKING:
     from engine.grammar.schema import SchemaWriter
+    from engine.grammar.syntax import Syntax
 
 
 def write_object(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
@@ -104,11 +105,15 @@ def _free(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int
 
 def _free_key(writer: SchemaWriter, names: Any, path: str, depth: int) -> Expr | None:
     if names is True:
-        return writer.syntax.keys.string(writer.rules, 0, min(KEY_LENGTH, writer.bounds.string))
-    if not names:
-        return None
-    with writer.writing(writer.syntax.keys):
-        return writer.write({"type": "string", **names}, f"{path}/propertyNames", depth)
+        return free_key(writer.rules, writer.bounds, writer.syntax)
+    parts = [_key_in(writer, way, names, path, depth) for way in writer.syntax.keys] if names else []
+    found = [part for part in parts if part is not None]
+    return choice(*found) if found else None
+
+
+def _key_in(writer: SchemaWriter, way: Syntax, names: Any, path: str, depth: int) -> Expr | None:
+    with writer.writing(way):
+        return writer.write({**names, "type": "string"}, f"{path}/propertyNames", depth)
 
 
 def write_array(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:

@@ -61,9 +61,19 @@ class JsonSyntax:
         return self
 
     @property
-    def keys(self) -> JsonSyntax:
-        """How keys are written: as strings."""
+    def compound(self) -> JsonSyntax:
+        """How an object or an array is written: as JSON."""
         return self
+
+    @property
+    def keys(self) -> tuple[JsonSyntax]:
+        """How keys are written: as strings."""
+        return (self,)
+
+    @property
+    def end(self) -> str:
+        """What ends arguments that are only text: a control character, which no JSON holds."""
+        return ""
 
     @property
     def chars(self) -> Intervals:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from math import isqrt
 
 from engine.grammar.expr import Expr, Rules, choice, optional, sequence
+from engine.grammar.marked import spells
 from engine.grammar.regex import NOTHING, Chars, Concat, Either, Node, Repeat, parse_regex
 from engine.grammar.syntax import Syntax
 
@@ -73,23 +74,23 @@ def _narrow_repeat(node: Repeat, low: int, high: int) -> Node | None:
     return Repeat(node.part, first, last) if first <= last else None
 
 
-def _solid(node: Node) -> Node | None:
+def solid(node: Node) -> Node | None:
     """Return the node without the empty text; None when nothing else is left."""
     if length(node)[0] > 0:
         return node
     if isinstance(node, Repeat):
-        part = _solid(node.part)
+        part = solid(node.part)
         if part is None or node.high == 0:
             return None
         return Repeat(part, 1, node.high)
     if isinstance(node, Either):
-        kept = tuple(part for part in map(_solid, node.parts) if part is not None)
+        kept = tuple(part for part in map(solid, node.parts) if part is not None)
         return Either(kept) if kept else None
     found: list[Node] = []
     for index, part in enumerate(getattr(node, "parts", ())):
-        solid = _solid(part)
-        if solid is not None:
-            found.append(Concat((solid, *node.parts[index + 1 :])))  # type: ignore[union-attr]  # only Concat is left
+        rest = solid(part)
+        if rest is not None:
+            found.append(Concat((rest, *node.parts[index + 1 :])))  # type: ignore[union-attr]  # only Concat is left
     return Either(tuple(found)) if found else None
 
 
@@ -118,15 +119,17 @@ class PatternWriter:
         return self._repeat(node, inner)
 
     def _repeat(self, node: Repeat, inner: bool) -> Expr:
-        solid = _solid(node.part)
-        if solid is None or node.high == 0:
+        full = solid(node.part)
+        if full is None or node.high == 0:
             return self.write(NOTHING)
-        part = self.write(solid, inner or node.high is None)
+        part = self.write(full, inner or node.high is None)
         low = 0 if length(node.part)[0] == 0 else node.low
         high = node.high
         if high is None:
             # A repetition of repetitions shares its room evenly: as many parts as a part has characters.
             room = max(_LEAST_INNER, isqrt(self._longest)) if inner else self._longest
             high = max(low, room // max(1, part.longest), 1)
+        if isinstance(full, Chars) and spells(full.chars, self._syntax.marker):
+            return self._syntax.run(self._rules, (low, high), full.chars)
         repeated = self._rules.repeat(part, low, high, "part")
         return optional(repeated) if low == 0 else repeated

@@ -8,12 +8,16 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
+from engine.grammar.charset import ALL
 from engine.grammar.containers import write_array, write_object
 from engine.grammar.expr import Expr, Rules, choice, literal
+from engine.grammar.marked import spells
+from engine.grammar.marked_pattern import counts, may_hold, within
 from engine.grammar.merge import Schema
 from engine.grammar.numeric import Range, integers, numbers
-from engine.grammar.pattern import PatternWriter, narrow, parse_cached
-from engine.grammar.regex import UnsupportedPatternError
+from engine.grammar.pattern import PatternWriter, narrow, parse_cached, solid
+from engine.grammar.regex import Node, UnsupportedPatternError
+from engine.grammar.shapes import malformed
 from engine.grammar.syntax import JSON_SYNTAX, Syntax
 from engine.grammar.values import any_value
 from engine.grammar.walk import Problem, SchemaWalk, as_object, walk_arguments
@@ -68,18 +72,20 @@ class SchemaWriter(SchemaWalk[Expr]):
             return choice(literal("true"), literal("false"))
         if name == "null":
             return literal("null")
-        return (write_array if name == "array" else write_object)(self, schema, path, depth)
+        with self.writing(self.syntax.compound):
+            return (write_array if name == "array" else write_object)(self, schema, path, depth)
 
     def _string(self, schema: Mapping[str, Any], path: str) -> Expr | None:
         asked = schema.get("maxLength")
         low, high = self.bounds.string_range(int(schema.get("minLength", 0)), None if asked is None else int(asked))
-        if low > high:
+        if max(low, self.syntax.least) > high:
             return None
         if "pattern" not in schema:
+            self._report_length(schema, path, high)
             return self.syntax.string(self.rules, low, high)
         try:
             re.compile(schema["pattern"])
-            body = self._pattern(schema["pattern"], low, high, path)
+            body = self._pattern(schema, low, high, path)
         except re.error as error:
             self.report(path, "pattern", f"is not a valid regular expression: {error}", refused=True)
             return None
@@ -88,8 +94,20 @@ class SchemaWriter(SchemaWalk[Expr]):
             return None
         return None if body is None else self.rules.add("text", self.syntax.quoted(body))
 
-    def _pattern(self, pattern: str, low: int, high: int, path: str) -> Expr | None:
-        tree = parse_cached(pattern)
+    def _report_length(self, schema: Mapping[str, Any], path: str, high: int) -> None:
+        """Note the bounds that hold only for a text without the first character of the marker."""
+        marker = self.syntax.marker
+        if not spells(self.syntax.chars, marker) or high < len(marker):
+            return
+        for key, least in (("minLength", 2), ("maxLength", 0)):
+            if schema.get(key, -1) >= least:
+                self.report(path, key, f"of a text with '{marker[0]}' in it is checked after parsing")
+
+    def _pattern(self, schema: Mapping[str, Any], low: int, high: int, path: str) -> Expr | None:
+        tree = self._fitting(parse_cached(schema["pattern"]))
+        if tree is None:
+            return None
+        self._report_marker(tree, schema, path)
         with suppress(ValueError):
             exact = narrow(tree, low, high)
             return None if exact is None else PatternWriter(self.rules, high, self.syntax).write(exact)
@@ -99,6 +117,20 @@ class SchemaWriter(SchemaWalk[Expr]):
                 return written
         self.report(path, "pattern", "cannot be joined exactly with the bounds of the length")
         return PatternWriter(self.rules, high, self.syntax).write(tree)
+
+    def _fitting(self, tree: Node) -> Node | None:
+        """Return what the syntax can write of a pattern's texts."""
+        found = tree if self.syntax.chars == ALL else within(tree, self.syntax.chars)
+        return solid(found) if found is not None and self.syntax.least else found
+
+    def _report_marker(self, tree: Node, schema: Mapping[str, Any], path: str) -> None:
+        marker = self.syntax.marker
+        if not marker:
+            return
+        if may_hold(tree, marker):
+            self.report(path, "pattern", f"may allow {marker}, which ends a text: checked after parsing")
+        if counts(tree, marker, bounded="minLength" in schema or "maxLength" in schema):
+            self.report(path, "pattern", f"of a text with '{marker[0]}' in it is checked after parsing")
 
 
 def write_arguments(
@@ -113,7 +145,19 @@ def write_arguments(
         syntax: How the arguments are written.
     """
     parameters = as_object(parameters)
+    if syntax != JSON_SYNTAX:
+        parameters = _no_other_type(parameters)
     return walk_arguments(SchemaWriter(parameters, rules, bounds, syntax), parameters)
+
+
+def _no_other_type(parameters: Schema) -> Schema:
+    """Return parameters that are an object and nothing else: only JSON could write another value in their place."""
+    if not isinstance(parameters, Mapping):
+        return {"type": "object"} if parameters is True else parameters
+    named = parameters["type"]
+    if named == "object" or malformed(parameters):
+        return parameters
+    return {**parameters, "type": "object"} if "object" in named and not isinstance(named, str) else False
 
 
 def inexpressible(schema: Schema, bounds: Bounds = DEFAULT_BOUNDS, syntax: Syntax = JSON_SYNTAX) -> list[Problem]:

@@ -3,13 +3,15 @@
 A strategy walks a schema and asks the syntax for each piece of grammar, so every strategy works for every format:
 
 - `JSON_SYNTAX`: `{"a": "x", "n": 3}`, as `json.dumps` writes it.
-- `ESCAPE_SYNTAX`: `{a:<escape>x<escape>,n:3}`, FunctionGemma's: bare keys, no blanks, strings raw between markers.
+- `ESCAPE_SYNTAX`: `{a:<escape>x<escape>,n:3}`, FunctionGemma's: no blanks, strings raw between markers, keys bare, or
+  like a string where their characters are part of the format.
 - `PARAMETER_SYNTAX`: `<parameter=a>` with the value on lines of its own and `</parameter>` after it, Qwen3-Coder's: a
   string raw, anything else as JSON.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from engine.grammar.charset import Intervals
@@ -58,8 +60,18 @@ class Syntax(Protocol):
         ...
 
     @property
-    def keys(self) -> Syntax:
-        """How a key is written that the schema does not name; only its strings are of use."""
+    def compound(self) -> Syntax:
+        """How an object or an array is written that stands where this syntax writes a string."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[Syntax]:
+        """The ways in which a key may be written that the schema does not name; only their strings are of use."""
+        ...
+
+    @property
+    def end(self) -> str:
+        """What ends the arguments where they are only text; empty where a control character does."""
         ...
 
     @property

@@ -6,6 +6,7 @@ Sources: the chat templates of FunctionGemma (`<escape>`) and of Qwen3-Coder (`<
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from engine.grammar.marked import spells, text_without
 
 _BLANKS: Intervals = union(((0, 0x20), (0x7F, 0xA0), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x2064)),
                            of("\u1680\u3000\ufeff"))  # fmt: skip
+
+_BARE_KEY = re.compile(r"[\w.$@/+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,11 @@ class TextSyntax:
         after_value: What stands after the value of a member.
         chars: The characters that a string may hold.
         least: Characters of the shortest string.
+        end: What ends the arguments where they are only text.
         within: How inner values are written; None is this way.
-        bare: How a key is written; None is this way.
+        bare: How a key is written that need not be written like a string; None where every key is a string.
+        quoted_keys: Whether a key that cannot stand bare is written like a string.
+        nested: How an object or an array itself is written; None is this way.
     """
 
     name: str
@@ -48,8 +54,11 @@ class TextSyntax:
     after_value: str = ""
     chars: Intervals = ALL
     least: int = 0
+    end: str = ""
     within: TextSyntax | JsonSyntax | None = None
     bare: TextSyntax | None = None
+    quoted_keys: bool = False
+    nested: JsonSyntax | None = None
 
     @property
     def inner(self) -> TextSyntax | JsonSyntax:
@@ -57,9 +66,15 @@ class TextSyntax:
         return self.within or self
 
     @property
-    def keys(self) -> TextSyntax:
-        """How a key is written."""
-        return self.bare or self
+    def compound(self) -> TextSyntax | JsonSyntax:
+        """How an object or an array itself is written."""
+        return self.nested or self
+
+    @property
+    def keys(self) -> tuple[TextSyntax, ...]:
+        """The ways in which a key may be written."""
+        bare = () if self.bare is None else (self.bare,)
+        return (*bare, self) if self.quoted_keys or not bare else bare
 
     def literal(self, value: Any) -> Expr:
         """Match exactly this JSON value.
@@ -69,6 +84,8 @@ class TextSyntax:
         """
         if isinstance(value, str):
             return literal(f"{self.quote}{self._checked(value)}{self.quote}")
+        if self.nested is not None and isinstance(value, (Mapping, list, tuple)):
+            return self.nested.literal(value)
         if isinstance(value, Mapping):
             members = [sequence(self.key(key), self.inner.literal(item), literal(self.after_value))
                        for key, item in value.items()]  # fmt: skip
@@ -100,7 +117,8 @@ class TextSyntax:
             ValueError: The name cannot stand in the format.
         """
         before, colon = self.around_key
-        return sequence(literal(before), self.keys.literal(name), literal(colon))
+        written = self if self.bare is None or (self.quoted_keys and not _BARE_KEY.fullmatch(name)) else self.bare
+        return sequence(literal(before), written.literal(name), literal(colon))
 
     def string(self, rules: Rules, low: int, high: int) -> Expr:
         """Match a string of `low` to `high` characters."""
@@ -130,19 +148,21 @@ def _holds(chars: Intervals, char: str) -> bool:
     return any(low <= ord(char) <= high for low, high in chars)
 
 
-_NAME = TextSyntax("name", chars=complement(union(_BLANKS, of(":,{}[]<>"))), least=1)
+_PUNCTUATION = "!\"#%&'()*,:;<=>?[\\]^`{|}~"
+_NAME = TextSyntax("name", chars=complement(union(_BLANKS, of(_PUNCTUATION))), least=1)
 _PARAMETER_NAME = TextSyntax("parameter name", chars=complement(union(_BLANKS, of("<>"))), least=1)
 _PARAMETER_END = "</parameter>"
 _NESTED = JsonSyntax("json in a parameter", _PARAMETER_END)
-_VALUE = TextSyntax("value of a parameter", _PARAMETER_END, comma=", ", around_key=("", ": "), within=_NESTED)
+_VALUE = TextSyntax("value of a parameter", _PARAMETER_END, nested=_NESTED)
 
-ESCAPE_SYNTAX = TextSyntax("escape", "<escape>", "<escape>", bare=_NAME)
+ESCAPE_SYNTAX = TextSyntax("escape", "<escape>", "<escape>", end="<end_function_call>", bare=_NAME, quoted_keys=True)
 PARAMETER_SYNTAX = TextSyntax(
     "parameter",
     braces=("", ""),
     comma="",
     around_key=("<parameter=", ">\n"),
     after_value="\n</parameter>\n",
+    end="</function>",
     within=_VALUE,
     bare=_PARAMETER_NAME,
 )

@@ -7,7 +7,7 @@ from engine.grammar.expr import Expr, Rules, choice, literal, optional, sequence
 from engine.grammar.numeric import Range, numbers
 from engine.grammar.syntax import Syntax
 
-KEY_LENGTH = 200
+_KEY_LENGTH = 200
 _NOTHING_MORE = ("true", "false", "null")
 
 
@@ -50,15 +50,23 @@ def any_value(rules: Rules, bounds: Bounds, syntax: Syntax, depth: int | None = 
     flat = [text, *([number] if number else []), *map(literal, _NOTHING_MORE)]
     if depth <= 1:
         return rules.add("value-1", choice(*flat))
-    inner = any_value(rules, bounds.inner(), syntax.inner, depth - 1)
-    nested = [any_object(rules, bounds, syntax, depth), array(rules, inner, (0, bounds.items), syntax)]
+    inner = any_value(rules, bounds.inner(), syntax.compound.inner, depth - 1)
+    nested = [
+        any_object(rules, bounds, syntax.compound, depth),
+        array(rules, inner, (0, bounds.items), syntax.compound),
+    ]
     return rules.add(f"value-{depth}", choice(*flat, *nested))
+
+
+def free_key(rules: Rules, bounds: Bounds, syntax: Syntax) -> Expr:
+    """Match any key of an object, without what stands around it."""
+    return choice(*(way.string(rules, 0, min(bounds.string, _KEY_LENGTH)) for way in syntax.keys))
 
 
 def any_object(rules: Rules, bounds: Bounds, syntax: Syntax, depth: int | None = None) -> Expr:
     """Match any object of at most `depth` levels, itself included."""
     depth = bounds.depth if depth is None else depth
-    key = syntax.keys.string(rules, 0, min(bounds.inner().string, KEY_LENGTH))
+    key = free_key(rules, bounds.inner(), syntax)
     if depth <= 1:
         return literal("".join(syntax.braces))
     value = any_value(rules, bounds.inner(), syntax.inner, depth - 1)
