@@ -289,7 +289,7 @@ async def test_the_context_provider_chooses_model_adapter_and_prompt_of_each_tur
     async def provider(turn, last_tools):
         turns.append((turn, last_tools))
         return [
-            {"model_override": "big", "adapter": fix, "node_text": "one"},
+            {"adapter": fix, "node_text": "one"},
             {"adapter": None, "node_text": "two"},
             {"prompt": [Message("user", "Anew.")]},
         ][turn - 1]
@@ -305,7 +305,7 @@ async def test_the_context_provider_chooses_model_adapter_and_prompt_of_each_tur
     result = await loop.run(PROMPT, termination="submit", context_provider=provider)
     assert result.finished
     assert [(request.model, request.adapter) for request in backend.requests] == [
-        ("big", fix),
+        ("small", fix),
         ("small", None),
         ("small", docs),
     ]

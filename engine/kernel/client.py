@@ -13,6 +13,7 @@ from engine.kernel.config import RuntimeConfig
 from engine.kernel.owner import BackendOwner
 from engine.kernel.prompt import PromptBuilder
 from engine.kernel.reading import Usable, read_reply
+from engine.kernel.routing import choose
 from engine.messages import MalformedCall, Message, Reply, ToolCall, ToolSchema
 from engine.models.base import ModelPlugin
 
@@ -57,7 +58,7 @@ class RuntimeClient(BackendOwner):
             prompt: The user's message.
             tools: What the model may call.
             system: The system prompt.
-            model: The model that answers, instead of the configured one.
+            model: The model that answers, instead of the configured one, or one of the configured adapters by name.
 
         Returns:
             The text, the calls that can be used, those that cannot (unreadable, of no tool on offer, with arguments
@@ -85,7 +86,7 @@ class RuntimeClient(BackendOwner):
             prompt: The user's message.
             tools: What the model may call.
             system: The system prompt.
-            model: The model that answers, instead of the configured one.
+            model: The model that answers, instead of the configured one, or one of the configured adapters by name.
 
         Yields:
             Pieces of text, and each call as soon as it is complete; last the Reply that `run` would have returned. Of a
@@ -116,12 +117,14 @@ class RuntimeClient(BackendOwner):
         messages = _messages(prompt, system)
         backend = self._open_backend()
         choice = self.plugin.tool_choice(schemas) if schemas else None
+        who, constraint = choose(self.config, {}, model), self._prompts.constraint(schemas, await backend.kinds())
+        who.check(backend)
         request = CompletionRequest(
             self._prompts.wire(messages, schemas),
-            model or self.config.model,
-            self._prompts.constraint(schemas, await backend.kinds()),
+            who.model,
+            constraint,
             self.config.sampling,
-            self.config.adapter,
+            who.adapter,
             schemas if choice is not None else (),
             choice,
         )

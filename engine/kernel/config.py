@@ -25,6 +25,7 @@ class RuntimeConfig:
         sampling: How tokens are chosen, and how many at most.
         options: What a reply may look like; None is the default strategy of the model family.
         adapter: The LoRA adapter that answers; None is the bare model.
+        adapters: The LoRA adapters that a call may ask for by name, instead of a model.
     """
 
     model: str | None = None
@@ -35,6 +36,7 @@ class RuntimeConfig:
     sampling: Sampling = _SAMPLING
     options: ConstraintOptions | None = None
     adapter: Adapter | None = None
+    adapters: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

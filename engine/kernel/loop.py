@@ -16,6 +16,7 @@ from engine.kernel.owner import BackendOwner
 from engine.kernel.progress import Progress
 from engine.kernel.prompt import PromptBuilder
 from engine.kernel.results import ContextProvider, KernelResult, StepResult, Termination
+from engine.kernel.routing import choose
 from engine.kernel.turn import Parts, Turn, with_context
 from engine.messages import Message, ToolSchema
 from engine.models.base import ModelPlugin
@@ -74,7 +75,7 @@ class Kernel(BackendOwner):
             tools: What the model is offered; None is every tool of the kernel.
             context: `adapter` and `model_override` choose who answers; the rest joins the tools' bound inputs.
             turn: The number that the events carry.
-            model: The model that answers, before any other choice.
+            model: The model that answers, or one of the configured adapters by name; goes before any other choice.
 
         Raises:
             EngineError: The backend failed, or the tools cannot be constrained.
@@ -95,6 +96,11 @@ class Kernel(BackendOwner):
 
         Failures are part of the result; only cancellation is raised.
 
+        Who answers a turn, the first that is there: the argument `model`; the context provider's `model_override`; its
+        `adapter` (in a run, what the manifest's `routing` chooses); the configured `adapter` on the configured `model`;
+        the backend's default model. A name of the first two that is one of the configured `adapters` is that adapter,
+        any other is a model without an adapter. `StepResult` and the events say who did answer.
+
         Args:
             messages: The system and user messages.
             tools: What the model is offered; None is every tool of the kernel.
@@ -104,7 +110,7 @@ class Kernel(BackendOwner):
                 last turn called, as far as it takes them. Of the mapping that it returns, `model_override` and
                 `adapter` choose who answers the turn, `prompt` replaces `messages`, the rest joins the tools' bound
                 inputs.
-            model: The model that answers every turn, before any other choice.
+            model: The model that answers every turn, or one of the configured adapters by name.
         """
         began, schemas = time.perf_counter(), self._offer(tools)
         progress = Progress(self.config, messages, termination, len(schemas))
@@ -156,8 +162,7 @@ class Kernel(BackendOwner):
             schemas,
             self._dispatcher_of(schemas),
             with_context(self._environment, context),
-            model or context.get("model_override") or config.model,
-            context.get("adapter", config.adapter),
+            choose(config, context, model),
             budget,
         )
 

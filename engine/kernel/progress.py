@@ -121,6 +121,8 @@ class Progress:
             usage=self.budget.usage,
             final_tool_result=self._final,
             error=self.error,
+            model=self._last.model if self._last else "",
+            adapter=self._last.adapter if self._last else None,
         )
 
     def facts(self) -> dict[str, Any]:

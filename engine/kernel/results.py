@@ -73,6 +73,8 @@ class KernelResult:
         usage: Token counts of all turns.
         final_tool_result: The result that ended it; None when something else did.
         error: What went wrong, in one line; None when nothing did.
+        model: The model that answered last; empty when none did.
+        adapter: The adapter that answered last, by name, or None.
     """
 
     text: str
@@ -83,6 +85,8 @@ class KernelResult:
     usage: Usage
     final_tool_result: ToolResult | None = None
     error: str | None = None
+    model: str = ""
+    adapter: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -15,8 +15,9 @@ from engine.kernel.limits import Budget
 from engine.kernel.prompt import PromptBuilder
 from engine.kernel.reading import as_message, complaint_about, problem_of, read_reply
 from engine.kernel.results import StepResult
+from engine.kernel.routing import Choice
 from engine.messages import Message, ToolCall, ToolResult, ToolSchema
-from engine.models.base import Adapter, ModelPlugin
+from engine.models.base import ModelPlugin
 from engine.tools.base import ToolEnvironment
 from engine.tools.dispatcher import ToolDispatcher
 
@@ -44,8 +45,7 @@ class Turn:
         tools: What the model is offered.
         dispatcher: Runs just these tools.
         environment: What the tools get.
-        model: The model that is asked; None is the backend's default.
-        adapter: The adapter that is asked for.
+        choice: The model and the adapter that are asked.
         budget: What is left.
     """
 
@@ -54,8 +54,7 @@ class Turn:
     tools: Sequence[ToolSchema]
     dispatcher: ToolDispatcher
     environment: ToolEnvironment
-    model: str | None
-    adapter: Adapter | None
+    choice: Choice
     budget: Budget
 
     async def take(self, messages: Sequence[Message]) -> StepResult:
@@ -82,23 +81,23 @@ class Turn:
         )
 
     async def _ask(self, messages: Sequence[Message]) -> Completion:
-        parts, adapter = self.parts, self.adapter
+        parts, model, adapter = self.parts, self.choice.model, self.choice.adapter
         wire = parts.prompts.wire(messages, self.tools)
         constraint = parts.prompts.constraint(self.tools, await parts.backend.kinds())
+        self.choice.check(parts.backend)
         sampling = await self.budget.reserve(parts.config.sampling, wire, parts.backend)
         await self._emit(
             ModelRequested,
-            model=self.model,
+            model=model,
             adapter=adapter.name if adapter else None,
             constraint=f"{constraint.strategy} {constraint.kind}",
             messages=tuple(wire),
         )
         began = time.perf_counter()
-        choice = parts.plugin.tool_choice(self.tools) if self.tools else None
+        tool_choice = parts.plugin.tool_choice(self.tools) if self.tools else None
+        offered = self.tools if tool_choice is not None else ()
         completion = await parts.backend.complete(
-            CompletionRequest(
-                wire, self.model, constraint, sampling, adapter, self.tools if choice is not None else (), choice
-            )
+            CompletionRequest(wire, model, constraint, sampling, adapter, offered, tool_choice)
         )
         self.budget.spend(completion.usage)
         await self._emit(
