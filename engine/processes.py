@@ -10,7 +10,7 @@ import time
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_LIVING = frozenset((b"R", b"S", b"D", b"T", b"t", b"I"))
+_DEAD = (b"Z", b"X", b"x")
 
 
 def die_with_parent() -> None:
@@ -104,5 +104,5 @@ def _table() -> dict[int, list[bytes]]:
 def _stat(pid: int) -> list[bytes] | None:
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
         fields = file.read().rpartition(b")")[2].split()
-        return fields if fields and fields[0] in _LIVING else None
+        return fields if fields and fields[0] not in _DEAD else None
     return None

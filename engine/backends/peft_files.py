@@ -80,6 +80,15 @@ def content_of(adapter: Adapter) -> str:
     return total.hexdigest()
 
 
+def version_name(adapter: Adapter) -> str:
+    """Return the name under which a server has this version of an adapter: `<its name>-<12 digits of its content>`.
+
+    Raises:
+        BundleError: A file cannot be read.
+    """
+    return f"{adapter.name}-{content_of(adapter)[:12]}"
+
+
 def _config(who: str, path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(path.read_text("utf-8"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.backends.adapter_words import Refusal, explain, not_updatable, words_of
 from engine.backends.dialects.base import LoraEndpoints
-from engine.backends.peft_files import CONFIG, WEIGHTS, PeftFacts, content_of, read_peft
+from engine.backends.peft_files import CONFIG, WEIGHTS, PeftFacts, read_peft, version_name
 from engine.backends.served import Served
 from engine.errors import BundleError
 from engine.models.base import Adapter
@@ -47,7 +47,7 @@ class AdapterLoader:
         Raises:
             BundleError: Its files cannot be read.
         """
-        return f"{adapter.name}-{content_of(adapter)[:12]}"
+        return version_name(adapter)
 
     def loads(self, name: str) -> int:
         """Return how often an adapter was loaded from here."""

@@ -79,7 +79,7 @@ class VllmServer:
             served_name=served_name,
             host=host,
             port=port or _free_port(host),
-            adapters={name: Path(folder).absolute() for name, folder in (adapters or {}).items()},
+            adapters={name: Path(folder).resolve() for name, folder in (adapters or {}).items()},
             max_lora_rank=max_lora_rank,
             max_loras=max_loras,
             max_model_len=max_model_len,
@@ -127,11 +127,15 @@ class VllmServer:
         """Start it and return at once.
 
         Raises:
-            ConfigError: It was started already, the port is taken, or the log cannot be written.
+            ConfigError: It was started already, the model's folder does not exist, the port is taken, or the log cannot
+                be written.
             BackendUnavailable: The process cannot be started.
         """
         if self._process is not None:
             raise ConfigError(f"the vLLM server at {self.base_url} was started already: stop() it first")
+        model = self.options.model
+        if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+            raise ConfigError(f"the model's folder {model} does not exist: name a folder, or a model of the hub")
         check_port(self.options.host, self.options.port)
         log = self._open_log()
         try:

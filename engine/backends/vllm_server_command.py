@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from engine.backends.peft_files import read_peft
 from engine.errors import BundleError, ConfigError
+from engine.models.base import Adapter
 
 # What --max-lora-rank takes.
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -127,36 +128,14 @@ def largest_rank(adapters: Mapping[str, Path], least: int | None = None) -> int:
         least: A rank that must fit too.
 
     Raises:
-        BundleError: An adapter cannot be read, or has a rank above 512.
+        BundleError: An adapter's files cannot be used, or its rank is above 512.
     """
-    ranks = {name: adapter_rank(name, folder) for name, folder in adapters.items()}
+    ranks = {name: read_peft(Adapter(name, peft=folder)).rank for name, folder in adapters.items()}
     for name, rank in ranks.items():
         if rank > LORA_RANKS[-1]:
             raise BundleError(f"adapter {name!r} has the rank {rank}; vLLM takes at most {LORA_RANKS[-1]}")
     wanted = max([least or 1, *ranks.values()])
     return next((rank for rank in LORA_RANKS if rank >= wanted), LORA_RANKS[-1])
-
-
-def adapter_rank(name: str, folder: Path) -> int:
-    """Return the rank of a PEFT adapter: its largest, where modules have ranks of their own.
-
-    Raises:
-        BundleError: The folder holds no LoRA adapter of PEFT.
-    """
-    path = folder / "adapter_config.json"
-    try:
-        config: Any = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"adapter {name!r}: {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise BundleError(f"adapter {name!r}: {path} is not JSON") from error
-    config = config if isinstance(config, dict) else {}
-    own = config.get("rank_pattern")
-    told = [config.get("r"), *(own.values() if isinstance(own, dict) else [])]
-    ranks = [rank for rank in told if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0]
-    if len(ranks) < len(told):
-        raise BundleError(f"adapter {name!r}: {path} names no rank (r): is it a LoRA adapter of PEFT?")
-    return max(ranks)
 
 
 def tool_parser_for(model: str) -> str:

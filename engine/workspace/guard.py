@@ -5,7 +5,7 @@ Started as `python -I -S guard.py PARENT_FOLDER`. It makes the task's private fo
 that it writes the answer `{"exit_code", "stdout", "stderr", "timed_out"}`. When its standard input ends, because the
 engine closed it or died in whatever way, it kills every process that a command left and removes the folder.
 
-It uses the standard library only, so that it starts in a few milliseconds.
+It uses little of the standard library and one small module of the engine, so that it starts in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import tempfile
 import time
 from typing import IO, Any
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120 - no pathlib: it starts slowly
+
+from engine.processes import adopt_orphans, die_with_parent, kill_descendants
+
 _MAX_FILE_BYTES = 1 << 30
 _DRAIN_SECONDS = 1.0
 
@@ -83,7 +85,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     folder = tempfile.mkdtemp(prefix="engine-view-", dir=sys.argv[1])
     engine = _Engine()
     try:
@@ -96,7 +98,7 @@ def main() -> None:
     except OSError:
         pass  # the engine is gone, so nobody reads the answer
     finally:
-        _kill_descendants()
+        kill_descendants()
         _remove(folder)
 
 
@@ -135,7 +137,7 @@ def _watch(process: subprocess.Popen[bytes], clips: dict[IO[bytes], _Clip], engi
         timed_out = process.poll() is None and not engine.gone
         _kill_group(process)
         process.wait()
-        _kill_descendants()
+        kill_descendants()
         drained = time.monotonic() + _DRAIN_SECONDS
         while len(selector.get_map()) > 1 and not engine.gone and time.monotonic() < drained:
             _collect(selector, clips, engine, 0.05)
@@ -160,57 +162,16 @@ def _before_exec() -> None:
     """Prepare the child: it dies with this process, writes no core dump and no endless file."""
     import resource
 
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
 
 
-def _prctl(option: int, value: int) -> None:
-    """Call Linux's prctl; elsewhere, process groups are all that holds a command together."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _kill_descendants() -> None:
-    """Kill what is left of a command, also what left its group: orphans become children of this process."""
-    for _ in range(200):
-        left = _descendants()
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if not left:
-            return
-        time.sleep(0.002)
-
-
-def _descendants() -> list[int]:
-    """List the living processes below this one, from Linux's /proc."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():  # noqa: PTH112, PTH208 - no pathlib: it starts slowly
-        if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
-                state, parent = file.read().rpartition(b")")[2].split()[:2]
-                if state not in (b"Z", b"X"):
-                    children.setdefault(int(parent), []).append(int(name))
-    found: list[int] = []
-    pending = [os.getpid()]
-    while pending:
-        below = children.get(pending.pop(), [])
-        found += below
-        pending += below
-    return found
 
 
 def _remove(folder: str) -> None:
