@@ -1,17 +1,22 @@
 """Model families: their messages, the way they write calls, and how their replies are read."""
 
-from engine.models.base import Adapter, ModelPlugin
+from engine.models.base import Adapter, CallMarks, ModelPlugin
 from engine.models.facade import constraint_for, format_calls, parse_reply
+from engine.models.llama3 import Llama3Plugin
 from engine.models.plugins import PLUGINS, get_plugin
 from engine.models.qwen import QwenPlugin
 from engine.models.scanner import scan_calls
 from engine.models.smollm import SmolLMPlugin
+from engine.models.stream import ReplyReader
 
 __all__ = [
     "PLUGINS",
     "Adapter",
+    "CallMarks",
+    "Llama3Plugin",
     "ModelPlugin",
     "QwenPlugin",
+    "ReplyReader",
     "SmolLMPlugin",
     "constraint_for",
     "format_calls",

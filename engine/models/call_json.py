@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 MAX_DEPTH = 64
-_PAIRS = {"{": "}", "[": "]"}
+BRACKETS = {"{": "}", "[": "]"}
 
 
 class CallFault(ValueError):  # noqa: N818 - a fault of the model's text, not of the program
@@ -31,7 +31,7 @@ def json_end(text: str, start: int) -> int:
     Raises:
         CallFault: There is none, it does not end, its brackets do not match or it is nested too deeply.
     """
-    if text[start : start + 1] not in _PAIRS:
+    if text[start : start + 1] not in BRACKETS:
         raise CallFault("no JSON object where the call should be")
     expected: list[str] = []
     at = start
@@ -40,8 +40,8 @@ def json_end(text: str, start: int) -> int:
         if char == '"':
             at = _string_end(text, at)
             continue
-        if char in _PAIRS:
-            expected.append(_PAIRS[char])
+        if char in BRACKETS:
+            expected.append(BRACKETS[char])
             if len(expected) > MAX_DEPTH:
                 raise CallFault(f"the arguments are nested deeper than {MAX_DEPTH} levels", at - start)
         elif char in "}]":

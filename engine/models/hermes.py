@@ -15,6 +15,7 @@ from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
+from engine.models.base import CallMarks
 from engine.models.constrain import frame_constraint
 from engine.models.scanner import scan_calls
 from engine.models.untrusted import break_tokens
@@ -59,7 +60,7 @@ class HermesPlugin:
         previous = ""
         for message in rest:
             if message.role == "tool" and previous == "tool":
-                wire[-1]["content"] += "\n" + _response(message.content)
+                wire[-1]["content"] += "\n" + tool_response(message.content)
             else:
                 wire.append(self._wire(message))
             previous = message.role
@@ -75,7 +76,7 @@ class HermesPlugin:
 
     def _wire(self, message: Message) -> dict[str, Any]:
         if message.role == "tool":
-            return {"role": "user", "content": _response(message.content)}
+            return {"role": "user", "content": tool_response(message.content)}
         parts = [message.content, self.format_calls(message.tool_calls)]
         return {"role": message.role, "content": as_text("\n".join(part for part in parts if part))}
 
@@ -114,7 +115,11 @@ class HermesPlugin:
 
     def format_result(self, result: ToolResult) -> str:
         """Return a result as the model reads it, tags included."""
-        return _response(result.content)
+        return tool_response(result.content)
+
+    def call_marks(self) -> CallMarks:
+        """Return how calls are known while a reply comes in pieces."""
+        return CallMarks((HERMES_FRAME.tag,), "</tool_call>", json=True, untagged=True)
 
     def parse_response(
         self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
@@ -139,6 +144,7 @@ def as_text(text: str) -> str:
     return break_tokens(text, CONTROL_TOKENS)
 
 
-def _response(content: str) -> str:
+def tool_response(content: str) -> str:
+    """Return a tool's result between the tags that Qwen's models know."""
     inside = as_text(content).replace("</tool_response>", "< /tool_response>")
     return f"<tool_response>\n{inside}\n</tool_response>"

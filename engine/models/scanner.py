@@ -63,24 +63,30 @@ class Found:
         return Reply("".join(self.text).strip(), calls, tuple(self.malformed))
 
 
-def _skip(text: str, at: int) -> int:
+def skip_blank(text: str, at: int) -> int:
+    """Return the offset of the first character that is not blank."""
     while at < len(text) and text[at] in _WHITE:
         at += 1
     return at
+
+
+def is_start(text: str, at: int, token: str) -> bool:
+    """Whether the text ends within a token that begins at the offset."""
+    return len(text) - at < len(token) and token.startswith(text[at:])
 
 
 def _tagged(text: str, tags: Tags) -> Found:
     found, at = Found(), 0
     while (start := text.find(tags.open, at)) >= 0:
         found.text.append(text[at:start])
-        at = _one_tagged(text, start, tags, found)
+        at = one_tagged(text, start, tags, found)
     found.text.append(text[at:])
     return found
 
 
-def _one_tagged(text: str, start: int, tags: Tags, found: Found) -> int:
-    """Read the call whose tag starts at `start` and return where the text goes on."""
-    body = _skip(text, start + len(tags.open))
+def one_tagged(text: str, start: int, tags: Tags, found: Found) -> int:
+    """Read the JSON call whose tag starts at `start` and return where the text goes on."""
+    body = skip_blank(text, start + len(tags.open))
     try:
         end = json_end(text, body)
         calls = read_calls(text[body:end])
@@ -88,7 +94,7 @@ def _one_tagged(text: str, start: int, tags: Tags, found: Found) -> int:
         stop = _after_cut(text, body, tags) if fault.cut_off else _resume(text, body + fault.at, tags)
         found.malformed.append(MalformedCall(text[start:stop], str(fault)))
         return stop
-    after = _skip(text, end)
+    after = skip_blank(text, end)
     if text.startswith(tags.close, after):
         found.calls += calls
         return after + len(tags.close)
@@ -125,7 +131,7 @@ def untagged(text: str, known: Collection[str]) -> Found:
         known: Names of the tools.
     """
     found = Found()
-    if known and not _take(text, _skip(text, 0), len(text.rstrip()), known, found):
+    if known and not _take(text, skip_blank(text, 0), len(text.rstrip()), known, found):
         _fences(text, known, found)
     elif not known:
         found.text.append(text)
@@ -136,7 +142,7 @@ def _fences(text: str, known: Collection[str], found: Found) -> None:
     at = 0
     while (start := text.find(_FENCE, at)) >= 0:
         line = text.find("\n", start)
-        body = _skip(text, line if line >= 0 else len(text))
+        body = skip_blank(text, line if line >= 0 else len(text))
         try:
             end = json_end(text, body)
         except CallFault:
