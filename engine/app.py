@@ -45,6 +45,7 @@ class RunRequest:
         seed: The sampling seed.
         nodes: Globs of nodes.
         limit: Upper bound of tasks.
+        allow_unconstrained: Run even where the declared constraint is not in force.
     """
 
     bundles: Sequence[str | Path | Bundle]
@@ -58,6 +59,7 @@ class RunRequest:
     seed: int | None = None
     nodes: Sequence[str] = ()
     limit: int | None = None
+    allow_unconstrained: bool = False
 
 
 class App:
@@ -276,6 +278,7 @@ class App:
             seconds=self.config.run.seconds,
             targets=tuple(str(target) for target in request.targets),
             auto_accept=frozenset(op.bundle for op in operations if op.auto_accept),
+            allow_unconstrained=request.allow_unconstrained,
             described={
                 "backend": backend.name,
                 "model": request.model,

@@ -3,7 +3,8 @@
 ```
 EngineError
 ├── ConfigError            the person who deploys: engine.yaml, flags, environment
-│   └── MissingExtraError  … has to install an extra
+│   ├── MissingExtraError  … has to install an extra
+│   └── UnenforcedError    … has a server that does not hold replies to the declared constraint
 ├── BundleError            the bundle's author; carries every diagnostic
 │   └── PromptError        … a template failed while rendering
 ├── ToolError              a tool call failed; becomes a ToolResult, never ends a run
@@ -49,6 +50,10 @@ class MissingExtraError(ConfigError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs the extra '{extra}': pip install 'bundle-engine[{extra}]'")
         self.extra = extra
+
+
+class UnenforcedError(ConfigError):
+    """A declared constraint is not in force; the message names the server, the kind and the ways out."""
 
 
 class BundleError(EngineError):

@@ -24,6 +24,7 @@ class ScriptedBackend:
 
     script: list
     name: str = "scripted"
+    url: str = "the scripted backend"
     concurrency: int = 1
     counted: int | None = None
     requests: list = field(default_factory=list)

@@ -63,6 +63,11 @@ class Backend(Protocol):
     name: str
 
     @property
+    def url(self) -> str:
+        """What messages call it: a URL without a key, or words."""
+        ...
+
+    @property
     def concurrency(self) -> int:
         """How many requests at once it is good for."""
         ...

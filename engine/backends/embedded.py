@@ -70,6 +70,11 @@ class EmbeddedBackend:
         self._preparing = asyncio.Lock()
 
     @property
+    def url(self) -> str:
+        """What messages call it."""
+        return f"the embedded model {self.weights.name}"
+
+    @property
     def concurrency(self) -> int:
         """How many requests at once it is good for."""
         return self._supervisor.settings.parallel

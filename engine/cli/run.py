@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from engine.app import App, RunRequest
-from engine.cli.console import note, project_option, report_findings
+from engine.cli.console import note, printable, project_option, report_findings
 from engine.cli.progress import make_view
 from engine.errors import BundleError, ConfigError
 
@@ -48,6 +48,12 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--base-url", metavar="URL", help="An openai-compatible server to use, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
+@click.option(
+    "--allow-unconstrained",
+    is_flag=True,
+    envvar=["ENGINE_RUN_ALLOW_UNCONSTRAINED", "ENGINE_ALLOW_UNCONSTRAINED"],
+    help="Run even where the server does not enforce the bundle's constraint.",
+)
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines, the summary last.")
 def command(**options: Any) -> int:
@@ -60,6 +66,7 @@ def command(**options: Any) -> int:
         targets=[Path(target) for target in options["targets"]],
         params=parse_params(options["params"]),
         nodes=options["nodes"],
+        allow_unconstrained=options["allow_unconstrained"],
         **{key: options[key] for key in ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit")},
     )
     app = App.open(options["project"], request.targets)
@@ -88,6 +95,8 @@ async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> 
     async with app.session(request, fetch=fetch_weights) as session:
         for line in session.plan.notes:
             note(f"note: {line}")
+        for line in await session.check():
+            note(printable(f"warning: {line}"))
         with view:
             result = await session.run([view], apply=apply, mirror=view.mirror)
     view.print_summary(result, app.root)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.errors import UnenforcedError
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Kind, Mode
 from engine.kernel.history import trim
 from engine.messages import Message, ToolSchema
@@ -43,8 +43,8 @@ class PromptBuilder:
             kinds: What the server can be asked for; None where it is not known, and then the family's best is taken.
 
         Raises:
-            ConfigError: The family has no such strategy or mode, the server takes no constraint that the family
-                writes, or a schema cannot be constrained.
+            UnenforcedError: The server takes no constraint that the family writes.
+            ConfigError: The family has no such strategy or mode, or a schema cannot be constrained.
         """
         if not tools and self._options.custom is None:
             return NO_CONSTRAINT
@@ -58,7 +58,7 @@ class PromptBuilder:
             made.append(self._made(tools, mode))
             if kinds is None or made[-1].kind == "none" or made[-1].kind in kinds:
                 return made[-1]
-        raise ConfigError(_no_kind(self._plugin.name, [one.kind for one in made], kinds or ()))
+        raise UnenforcedError(_no_kind(self._plugin.name, [one.kind for one in made], kinds or ()))
 
     def _modes(self) -> tuple[Mode, ...]:
         """Return the modes to try, the best first: `auto` means all of the family, save for a custom grammar."""

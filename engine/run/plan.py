@@ -23,6 +23,7 @@ class Assignment:
         model: The model's name for the server; None is the backend's default.
         adapter: Name of the adapter that answers unless routing says otherwise; None for none.
         seed: Overrides the manifest's seed.
+        unconstrained: The declared constraint is left out, since the server cannot be asked for it and that is allowed.
     """
 
     bundle: Bundle
@@ -31,6 +32,7 @@ class Assignment:
     model: str | None = None
     adapter: str | None = None
     seed: int | None = None
+    unconstrained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
+from engine.run.enforcement import Enforcer
 from engine.run.execute import Executor, RunResult, run_finished
 from engine.run.plan import Assignment, Task
 from engine.run.render import Rendered, render_task
@@ -38,6 +39,14 @@ class Plan:
         """Files that were left out or only read in part, and why."""
         return list(dict.fromkeys(str(note) for part in self.discoveries for note in part.notes))
 
+    def without_constraints(self, bundles: Collection[str]) -> Plan:
+        """Return the plan with these bundles asked for without their constraint."""
+        if not bundles:
+            return self
+        changed = {id(one): replace(one, unconstrained=one.bundle.name in bundles) for one in self.assignments}
+        tasks = tuple(replace(task, assignment=changed[id(task.assignment)]) for task in self.tasks)
+        return replace(self, assignments=tuple(changed.values()), tasks=tasks)
+
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
@@ -48,6 +57,7 @@ class RunSettings:
         seconds: Upper bound of the run, on the clock.
         targets: What the user named.
         auto_accept: Names of bundles whose checked changes are accepted at the end.
+        allow_unconstrained: Run bundles whose declared constraint is not in force, and say so.
         described: The settings in force, for the log.
     """
 
@@ -55,6 +65,7 @@ class RunSettings:
     seconds: float = 3600
     targets: Sequence[str] = ()
     auto_accept: frozenset[str] = frozenset()
+    allow_unconstrained: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -85,10 +96,34 @@ class Session:
         self.plan, self._services, self._settings = plan, services, settings
         self._open_log, self._open_store = open_log, open_store
         self.run_id = new_run_id()
+        self._unenforced: tuple[str, ...] | None = None
 
     async def render(self, task: Task) -> Rendered:
         """Return a task's first request; calls no model."""
         return await render_task(task, self._services)
+
+    async def check(self) -> tuple[str, ...]:
+        """See whether the server has what the plan needs and enforces the constraints that its bundles declare.
+
+        One short request is sent for each model and kind of constraint, once; `run` does it too. Nothing is written.
+
+        Returns:
+            What is not in force, where the settings allow that; those bundles are asked without their constraint if the
+            server cannot be asked for it.
+
+        Raises:
+            UnenforcedError: A constraint is not in force.
+            BackendError: The server cannot be reached, or lacks something.
+        """
+        if self._unenforced is None:
+            backend = self._services.backend
+            await backend.model_name()
+            used = {task.bundle.name for task in self.plan.tasks}
+            needed = [one for one in self.plan.assignments if one.bundle.name in used]
+            findings = await Enforcer(backend, allow=self._settings.allow_unconstrained).check(needed)
+            self.plan = self.plan.without_constraints(findings.bare)
+            self._unenforced = tuple(findings.notes)
+        return self._unenforced
 
     async def run(
         self, observers: Sequence[object] = (), *, apply: bool = False, mirror: Mirror | None = None
@@ -101,9 +136,10 @@ class Session:
             mirror: Gets every event as the log stores it.
 
         Raises:
+            UnenforcedError: A declared constraint is not in force; nothing was started.
             BackendError: The backend cannot be reached at all; nothing was started.
         """
-        await self._services.backend.model_name()
+        await self.check()
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
         try:
@@ -141,7 +177,7 @@ class Session:
                 files=max((part.files for part in plan.discoveries), default=0),
                 nodes=sum(len(part.nodes) for part in plan.discoveries),
                 tasks=len(plan.tasks),
-                notes=tuple(plan.notes),
+                notes=(*plan.notes, *(self._unenforced or ())),
             ),
         ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.events import Bus
+from engine.grammar.constraint import ConstraintOptions
 from engine.kernel import Kernel, KernelConfig, KernelResult
 from engine.messages import Usage
 from engine.run.checks import failed_checks
@@ -101,7 +102,7 @@ def kernel_config(task: Task, run_id: str) -> KernelConfig:
         sampling=sampling,
         history=manifest.loop.history,
         on_no_call=manifest.loop.on_no_call,
-        options=task.bundle.constraint_options(),
+        options=ConstraintOptions("none") if assignment.unconstrained else task.bundle.constraint_options(),
         limits=manifest.limits,
         run_id=run_id,
         task_id=task.task_id,
