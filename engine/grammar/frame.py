@@ -40,7 +40,7 @@ class CallFrame:
 
     def begin(self, name: str) -> str:
         """Return the text of a call of the tool up to its arguments."""
-        written = json.dumps(name)[1:-1] if self.syntax == JSON_SYNTAX else name
+        written = json.dumps(name)[1:-1] if self.syntax.name == JSON_SYNTAX.name else name
         return f"{self.open}{written}{self.between}"
 
     def wrap(self, name: str, arguments: Expr) -> Expr:

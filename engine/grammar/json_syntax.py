@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.grammar.charset import ALL, Intervals, json_char
@@ -25,10 +26,12 @@ class JsonSyntax:
     Attributes:
         name: A short name.
         marker: What must not stand anywhere in it, such as `</parameter>`; a string says it with an escape (`<\/`).
+        end: What ends arguments that are only text; empty where a line break does, which no JSON holds.
     """
 
     name: str = "json"
     marker: str = ""
+    end: str = ""
 
     @property
     def braces(self) -> tuple[str, str]:
@@ -71,13 +74,13 @@ class JsonSyntax:
         return (self,)
 
     @property
-    def end(self) -> str:
-        """What ends arguments that are only text: a control character, which no JSON holds."""
-        return ""
-
-    @property
     def chars(self) -> Intervals:
         """The characters that a string may hold: all."""
+        return ALL
+
+    @property
+    def edges(self) -> Intervals:
+        """The characters with which a string may start and end: all."""
         return ALL
 
     @property
@@ -121,10 +124,10 @@ class JsonSyntax:
     def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
         """Match a text of a number of characters of a set, without the marker."""
         if spells(chars, self.marker):
-            return text_without(rules, self.marker, size, chars, _spell)
+            return text_without(rules, self.marker, size, chars, partial(_spell, rules))
         return rules.repeat(self.char(rules, chars), *size, "chars")
 
 
-def _spell(chars: Intervals, other: str) -> Expr:
-    written = json_char(chars, Rules())
+def _spell(rules: Rules, chars: Intervals, other: str) -> Expr:
+    written = json_char(chars, rules)
     return choice(written, literal("\\/")) if other == "/" else written

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
-from engine.grammar.charset import ALL
+from engine.grammar.charset import ALL, intersect
 from engine.grammar.containers import write_array, write_object
 from engine.grammar.expr import Expr, Rules, choice, literal
 from engine.grammar.marked import spells
@@ -120,7 +120,8 @@ class SchemaWriter(SchemaWalk[Expr]):
 
     def _fitting(self, tree: Node) -> Node | None:
         """Return what the syntax can write of a pattern's texts."""
-        found = tree if self.syntax.chars == ALL else within(tree, self.syntax.chars)
+        chars = intersect(self.syntax.chars, self.syntax.edges)
+        found = tree if chars == ALL else within(tree, chars)
         return solid(found) if found is not None and self.syntax.least else found
 
     def _report_marker(self, tree: Node, schema: Mapping[str, Any], path: str) -> None:
@@ -145,7 +146,7 @@ def write_arguments(
         syntax: How the arguments are written.
     """
     parameters = as_object(parameters)
-    if syntax != JSON_SYNTAX:
+    if syntax.name != JSON_SYNTAX.name:
         parameters = _no_other_type(parameters)
     return walk_arguments(SchemaWriter(parameters, rules, bounds, syntax), parameters)
 

@@ -71,7 +71,7 @@ class Syntax(Protocol):
 
     @property
     def end(self) -> str:
-        """What ends the arguments where they are only text; empty where a control character does."""
+        """What ends the arguments where they are only text; empty where a line break does."""
         ...
 
     @property
@@ -82,6 +82,11 @@ class Syntax(Protocol):
     @property
     def chars(self) -> Intervals:
         """The characters that a string may hold."""
+        ...
+
+    @property
+    def edges(self) -> Intervals:
+        """The characters with which a string may start and end."""
         ...
 
     @property

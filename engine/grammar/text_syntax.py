@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.grammar.charset import ALL, Intervals, char_class, complement, of, union
-from engine.grammar.expr import Expr, Rules, literal, sequence
+from engine.grammar.charset import ALL, Intervals, char_class, complement, intersect, of, union
+from engine.grammar.expr import Expr, Rules, literal, optional, sequence
 from engine.grammar.json_syntax import JsonSyntax, encodable
 from engine.grammar.marked import spells, text_without
 
@@ -37,6 +37,7 @@ class TextSyntax:
         after_value: What stands after the value of a member.
         chars: The characters that a string may hold.
         least: Characters of the shortest string.
+        edges: The characters with which a string may start and end.
         end: What ends the arguments where they are only text.
         within: How inner values are written; None is this way.
         bare: How a key is written that need not be written like a string; None where every key is a string.
@@ -54,6 +55,7 @@ class TextSyntax:
     after_value: str = ""
     chars: Intervals = ALL
     least: int = 0
+    edges: Intervals = ALL
     end: str = ""
     within: TextSyntax | JsonSyntax | None = None
     bare: TextSyntax | None = None
@@ -106,7 +108,8 @@ class TextSyntax:
             raise ValueError(f"{text!r} cannot be written: it holds {self.marker}, which ends a text")
         if not encodable(text):
             raise ValueError(f"{text!r} cannot be written: it holds half of a surrogate pair")
-        if len(text) < self.least or any(not _holds(self.chars, char) for char in text):
+        strange = any(not _holds(self.chars, char) for char in text)
+        if len(text) < self.least or strange or any(not _holds(self.edges, char) for char in text[:1] + text[-1:]):
             raise ValueError(f"{text!r} cannot stand as a name in this format")
         return text
 
@@ -123,7 +126,13 @@ class TextSyntax:
     def string(self, rules: Rules, low: int, high: int) -> Expr:
         """Match a string of `low` to `high` characters."""
         low = max(low, self.least)
-        return rules.add(f"string-{low}-{high}", self.quoted(self.run(rules, (low, high), self.chars)))
+        body = self.run(rules, (low, high), self.chars) if self.edges == ALL else self._edged(rules, high)
+        return rules.add(f"string-{low}-{high}", self.quoted(body))
+
+    def _edged(self, rules: Rules, high: int) -> Expr:
+        edge = char_class(intersect(self.edges, self.chars))
+        inside = rules.repeat(char_class(self.chars), 0, high - 2, "chars")
+        return sequence(edge, optional(sequence(inside, edge))) if high > 1 else edge
 
     def quoted(self, body: Expr) -> Expr:
         """Match a string of which the body is given."""
@@ -150,7 +159,7 @@ def _holds(chars: Intervals, char: str) -> bool:
 
 _PUNCTUATION = "!\"#%&'()*,:;<=>?[\\]^`{|}~"
 _NAME = TextSyntax("name", chars=complement(union(_BLANKS, of(_PUNCTUATION))), least=1)
-_PARAMETER_NAME = TextSyntax("parameter name", chars=complement(union(_BLANKS, of("<>"))), least=1)
+_PARAMETER_NAME = TextSyntax("parameter name", chars=complement(of("<>\n")), least=1, edges=complement(_BLANKS))
 _PARAMETER_END = "</parameter>"
 _NESTED = JsonSyntax("json in a parameter", _PARAMETER_END)
 _VALUE = TextSyntax("value of a parameter", _PARAMETER_END, nested=_NESTED)

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
+from engine.grammar.json_syntax import JsonSyntax
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
@@ -21,7 +22,7 @@ from engine.models.constrain import frame_constraint
 from engine.models.llama_scan import PYTHON_TAG, scan_llama_calls
 from engine.models.untrusted import break_tokens
 
-MODES: tuple[Mode, ...] = ("auto", "ebnf")
+MODES: tuple[Mode, ...] = ("auto", "ebnf", "structural_tag", "json_schema")
 CONTROL_TOKENS = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -33,7 +34,10 @@ CONTROL_TOKENS = (
     "<|finetune_right_pad_id|>",
     "<|reserved_special_token_",
 )
-LLAMA_FRAME = CallFrame('{"name": "', '", "parameters": ', "}", "; ", '{"name": "', json_keys=("name", "parameters"))
+_TAG = '{"name": "'
+LLAMA_FRAME = CallFrame(
+    _TAG, '", "parameters": ', "}", "; ", _TAG, JsonSyntax(end=f"; {_TAG}"), json_keys=("name", "parameters")
+)
 _IN_USER_TURN = (
     "Given the following functions, please respond with a JSON for a function call with its proper arguments that best "
     "answers the given prompt.\n\n"
