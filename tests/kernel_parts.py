@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from scripted_server import CANARY
+
 from engine.backends import Completion
 from engine.messages import Message, ToolCall, ToolResult, ToolSchema, Usage
 from engine.models import QwenPlugin
@@ -20,7 +22,10 @@ def calls(*pairs):
 
 @dataclass
 class ScriptedBackend:
-    """Answers from a script: a text, a Completion, or an exception to raise; the last one repeats."""
+    """Answers from a script: a text, a Completion, or an exception to raise; the last one repeats.
+
+    A canary in EBNF is answered as by a server that enforces grammars, unless `enforces` is off.
+    """
 
     script: list
     name: str = "scripted"
@@ -29,6 +34,7 @@ class ScriptedBackend:
     counted: int | None = None
     requests: list = field(default_factory=list)
     closed: bool = False
+    enforces: bool = True
 
     def accepts(self, adapter):
         return True
@@ -49,6 +55,9 @@ class ScriptedBackend:
         yield done
 
     async def complete(self, request):
+        word = CANARY.search(str(request.constraint.value)) if self.enforces else None
+        if word is not None and request.constraint.kind == "ebnf":
+            return Completion(word[0])
         self.requests.append(request)
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         await asyncio.sleep(0)
