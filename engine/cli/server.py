@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.console import note, printable, project_option
+from engine.cli.console import note, printable, project_option, report_findings
+from engine.errors import BundleError
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -50,9 +51,12 @@ def start(bundles: tuple[str, ...], **options: Any) -> int:
     from engine.app import App
     from engine.backends.vllm_server_state import ProjectServer
 
-    app = App.open(options["project"], _paths(bundles))
+    app = App.open(options["project"])
     place = ProjectServer(app.root)
-    server = _server(app, place, *_split(bundles), options)
+    try:
+        server = _server(app, place, *_split(bundles), options)
+    except BundleError as error:
+        return report_findings(error)
     if options["dry_run"]:
         click.echo(_as_shell(server))
         return 0
@@ -113,11 +117,6 @@ def _place(project: Path | None) -> ProjectServer:
     from engine.run.root import find_root
 
     return ProjectServer(find_root(project))
-
-
-def _paths(words: Sequence[str]) -> list[Path]:
-    """Return the bundles that are paths, near which the project is."""
-    return [Path(word) for word in _split(words)[0] if Path(word).exists()]
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
