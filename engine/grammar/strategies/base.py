@@ -14,7 +14,8 @@ from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptio
 from engine.grammar.expr import Expr, Rules
 from engine.grammar.frame import CallFrame, Written, call_grammar
 from engine.grammar.json_mode import Definitions, any_arguments, reply_schema
-from engine.grammar.syntax import JSON_SYNTAX, Syntax
+from engine.grammar.json_syntax import JsonSyntax
+from engine.grammar.syntax import Syntax
 from engine.grammar.tag import structural_tag
 from engine.messages import ToolSchema
 
@@ -96,7 +97,7 @@ def _plain(value: object) -> object:
 
 
 def _check_json(frame: CallFrame, options: ConstraintOptions) -> None:
-    if frame.syntax != JSON_SYNTAX:
+    if not isinstance(frame.syntax, JsonSyntax):
         raise ConfigError(
             "grammar.mode json_schema is for calls that are JSON; this model family writes them otherwise"
         )
