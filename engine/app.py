@@ -44,7 +44,7 @@ class RunRequest:
         concurrency: Tasks at once.
         seed: The sampling seed.
         nodes: Globs of nodes.
-        limit: Upper bound of tasks.
+        limit: Upper bound of tasks: the first in the order of the nodes, whatever order they then run in.
         allow_unconstrained: Run even where the declared constraint is not in force.
     """
 
@@ -216,7 +216,7 @@ class App:
         return next((op for op in self.config.operations.values() if op.enabled and op.bundle == bundle.name), None)
 
     async def _plan(self, request: RunRequest, bundles: Sequence[Bundle], backend: Backend) -> Plan:
-        from engine.run import Plan, make_tasks
+        from engine.run import Plan, grouped, make_tasks
 
         assignments = [self._assignment(bundle, request, backend) for bundle in bundles]
         whole = await self._discover(request, [bundle for bundle in bundles if bundle.query is None])
@@ -228,7 +228,7 @@ class App:
             if one.bundle.query is not None:
                 parts.append(await self._discover(request, [one.bundle]))
                 tasks += make_tasks([one], parts[-1].nodes, patterns=request.nodes)
-        return Plan(tuple(assignments), tuple(parts), tuple(tasks[: request.limit]))
+        return Plan(tuple(assignments), tuple(parts), tuple(grouped(tasks[: request.limit])))
 
     async def _discover(self, request: RunRequest, bundles: Sequence[Bundle]) -> Discovery:
         from engine.discovery import Discovery, discover_async
@@ -266,6 +266,9 @@ class App:
             bundle.resolve_params({**(operation.params if operation else {}), **request.params}),
             model=None if embedded else request.model or self._model(bundle),
             adapter=None if adapter == "none" else adapter,
+            adapters=adapter != "none",
+            insists=request.adapter is not None,
+            priority=operation.priority if operation else "normal",
             seed=request.seed,
         )
 

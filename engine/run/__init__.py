@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from engine.run.render import Rendered
     from engine.run.review import Review
     from engine.run.root import find_root
+    from engine.run.routing import grouped
     from engine.run.session import Mirror, Plan, RunSettings, Session
     from engine.run.stage import Services
     from engine.run.task import TaskResult
@@ -29,6 +30,7 @@ __all__ = [
     "Task",
     "TaskResult",
     "find_root",
+    "grouped",
     "make_tasks",
     "matches",
 ]
@@ -43,6 +45,7 @@ __getattr__ = lazy(
         "render": ("Rendered",),
         "review": ("Review",),
         "root": ("find_root",),
+        "routing": ("grouped",),
         "session": ("Mirror", "Plan", "RunSettings", "Session"),
         "stage": ("Services",),
         "task": ("TaskResult",),

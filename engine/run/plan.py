@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from engine.bundle import Bundle
 from engine.discovery import CodeNode
@@ -22,6 +22,9 @@ class Assignment:
         params: All parameters, defaults included.
         model: The model's name for the server; None is the backend's default.
         adapter: Name of the adapter that answers unless routing says otherwise; None for none.
+        adapters: Whether adapters answer at all.
+        insists: The person named the adapter, so that to leave it out would be an error.
+        priority: high, normal or low: which tasks start first.
         seed: Overrides the manifest's seed.
         unconstrained: The declared constraint is left out, since the server cannot be asked for it and that is allowed.
     """
@@ -31,6 +34,9 @@ class Assignment:
     params: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     adapter: str | None = None
+    adapters: bool = True
+    insists: bool = False
+    priority: Literal["low", "normal", "high"] = "normal"
     seed: int | None = None
     unconstrained: bool = False
 
@@ -68,7 +74,7 @@ def make_tasks(
         assignments: The bundles.
         nodes: The discovered nodes.
         patterns: Globs; a node must match one of them, if there are any.
-        limit: Upper bound of tasks.
+        limit: Upper bound of tasks: the first in this order.
     """
     tasks: list[Task] = []
     for node in nodes:

@@ -22,7 +22,7 @@ class Rendered:
     Attributes:
         node: `file::name` of the node.
         model: The model's name.
-        adapter: The adapter that would answer, or None.
+        adapter: The adapter that would answer by the manifest's routing, or None.
         messages: The wire messages.
         tools: The tool schemas.
         constraint: What the reply may look like.
@@ -49,6 +49,7 @@ async def render_task(task: Task, services: Services) -> Rendered:
     bundle, plugin = task.bundle, task.assignment.plugin
     async with Stage(task, services) as stage:
         prompt = await stage.prompt()
+        adapter = stage.router.choose(stage.variables)
     system = next((message.content for message in prompt if message.role == "system"), None)
     rest = [message for message in prompt if message.role != "system"]
     messages = plugin.build_messages(None, system, bundle.tool_schemas, rest)
@@ -60,7 +61,7 @@ async def render_task(task: Task, services: Services) -> Rendered:
     return Rendered(
         f"{task.node.file_path}::{task.node.qualified_name}",
         model or "the server's default",
-        stage.router.default_name,
+        adapter.name if adapter is not None else None,
         tuple(messages),
         tuple(asdict(schema) for schema in bundle.tool_schemas),
         plugin.constraint(bundle.tool_schemas, bundle.constraint_options()),

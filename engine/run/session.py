@@ -19,6 +19,7 @@ from engine.run.execute import Executor, RunResult, run_finished
 from engine.run.plan import Assignment, Task
 from engine.run.render import Rendered, render_task
 from engine.run.review import Review
+from engine.run.routing import prepare
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
@@ -96,7 +97,7 @@ class Session:
         self.plan, self._services, self._settings = plan, services, settings
         self._open_log, self._open_store = open_log, open_store
         self.run_id = new_run_id()
-        self._unenforced: tuple[str, ...] | None = None
+        self._checked: tuple[str, ...] | None = None
 
     async def render(self, task: Task) -> Rendered:
         """Return a task's first request; calls no model."""
@@ -115,15 +116,16 @@ class Session:
             UnenforcedError: A constraint is not in force.
             BackendError: The server cannot be reached, or lacks something.
         """
-        if self._unenforced is None:
+        if self._checked is None:
             backend = self._services.backend
             await backend.model_name()
             used = {task.bundle.name for task in self.plan.tasks}
             needed = [one for one in self.plan.assignments if one.bundle.name in used]
+            left_out = await prepare(backend, needed)
             findings = await Enforcer(backend, allow=self._settings.allow_unconstrained).check(needed)
             self.plan = self.plan.without_constraints(findings.bare)
-            self._unenforced = tuple(findings.notes)
-        return self._unenforced
+            self._checked = (*left_out, *findings.notes)
+        return self._checked
 
     async def run(
         self, observers: Sequence[object] = (), *, apply: bool = False, mirror: Mirror | None = None
@@ -177,7 +179,7 @@ class Session:
                 files=max((part.files for part in plan.discoveries), default=0),
                 nodes=sum(len(part.nodes) for part in plan.discoveries),
                 tasks=len(plan.tasks),
-                notes=(*plan.notes, *(self._unenforced or ())),
+                notes=(*plan.notes, *(self._checked or ())),
             ),
         ]
 

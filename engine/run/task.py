@@ -80,15 +80,15 @@ async def _run(stage: Stage, bus: Bus, run_id: str) -> TaskResult:
         backend=stage.services.backend,
         environment=stage.environment(),
     )
-    loop, turns = bundle.manifest.loop, TurnContext(stage)
+    loop = bundle.manifest.loop
     outcome = await kernel.run(
         prompt,
         bundle.tool_schemas,
         max_turns=loop.max_turns,
         termination=loop.termination_tool,
-        context_provider=turns,
+        context_provider=TurnContext(stage),
     )
-    return await _result(stage, outcome, turns.adapter)
+    return await _result(stage, outcome)
 
 
 def kernel_config(task: Task, run_id: str) -> KernelConfig:
@@ -99,6 +99,7 @@ def kernel_config(task: Task, run_id: str) -> KernelConfig:
         sampling = sampling.model_copy(update={"seed": assignment.seed})
     return KernelConfig(
         model=assignment.model,
+        adapters=tuple(task.bundle.adapters.values()) if assignment.adapters else (),
         sampling=sampling,
         history=manifest.loop.history,
         on_no_call=manifest.loop.on_no_call,
@@ -109,7 +110,7 @@ def kernel_config(task: Task, run_id: str) -> KernelConfig:
     )
 
 
-async def _result(stage: Stage, outcome: KernelResult, adapter: str | None) -> TaskResult:
+async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
     reason: str = outcome.termination_reason
     error = outcome.error
     kind = "finished" if reason in FINISHED else "stopped" if reason in STOPPED else "failed"
@@ -127,24 +128,23 @@ async def _result(stage: Stage, outcome: KernelResult, adapter: str | None) -> T
         changes=changes,
         turns=outcome.turn_count,
         usage=outcome.usage,
-        adapter=adapter,
+        adapter=outcome.adapter,
     )
 
 
 class TurnContext:
-    """The kernel's context provider: chooses the adapter of each turn and renews `each: turn` context."""
+    """The kernel's context provider: renews `each: turn` context and chooses who answers each turn."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.adapter: str | None = None
 
     async def __call__(self, turn: int, last_tools: Sequence[str]) -> Mapping[str, Any]:
-        """Return the turn's adapter and, where context is renewed each turn, the first messages anew."""
+        """Return who answers the turn and, where context is renewed each turn, the first messages anew."""
         stage = self._stage
         stage.variables["turn"] = turn
-        adapter = stage.router.choose(stage.variables, last_tools)
-        self.adapter = adapter.name if adapter else None
-        update: dict[str, Any] = {"adapter": adapter}
+        update: dict[str, Any] = {}
         if turn > 1 and stage.task.bundle.has_turn_context:
             update["prompt"] = await stage.prompt("turn")
+        update["adapter"] = stage.router.choose(stage.variables, last_tools)
+        update["model_override"] = stage.router.override(stage.variables["context"])
         return update
