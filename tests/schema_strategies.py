@@ -2,7 +2,23 @@
 
 from hypothesis import strategies as st
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+# Texts near the marks of the wire formats, where a scanner or a grammar goes wrong first.
+TRICKY = (
+    *(
+        "<",
+        "<<<<<<<<<<<<",
+        "<escape",
+        "escape>",
+        "<e<escape<",
+        "<escap e>",
+        "</parameter",
+        "/parameter>",
+        "\n</parameter>",
+    ),
+    *("\n", "\n\n", " 1 ", "12", "null", "True", '"a"', "[1]", "{", "}", "</function>", "<end_function_call>", "; "),
+    *("</tool_call>", "<tool_call>", '{"name": "', "\\/", "<\\/parameter>", "<parameter=a>", "a<escape>b"),
+)
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12) | st.sampled_from(TRICKY)
 NAMES = ("alpha", "b", "count", "näme", "is_ok", "x-y", 'quo"te')
 PATTERNS = (
     (r"^[A-Z][^.]*\.$", st.from_regex(r"\A[A-Z][^.]{0,8}\.\Z")),
@@ -11,6 +27,7 @@ PATTERNS = (
     (r"ab+c", st.from_regex(r"\A[x\"]{0,2}ab{1,3}c[\\]?\Z")),
     (r"^\d{4}-\d\d-\d\d$", st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")),
     (r"^[^\\\"\n]{2,5}$", st.from_regex(r"\A[a-z😀]{2,5}\Z")),
+    (r"^[^\n]+;$", st.from_regex(r"\A[a<>/e]{1,9};\Z")),
 )
 
 

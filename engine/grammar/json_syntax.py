@@ -26,7 +26,8 @@ class JsonSyntax:
     Attributes:
         name: A short name.
         marker: What must not stand anywhere in it, such as `</parameter>`; a string says it with an escape (`<\/`).
-        end: What ends arguments that are only text; empty where a line break does, which no JSON holds.
+        end: What ends arguments that are only text: the last brace, or empty where a line break does, which no JSON
+            holds.
     """
 
     name: str = "json"

@@ -36,7 +36,7 @@ CONTROL_TOKENS = (
 )
 _TAG = '{"name": "'
 LLAMA_FRAME = CallFrame(
-    _TAG, '", "parameters": ', "}", "; ", _TAG, JsonSyntax(end=f"; {_TAG}"), json_keys=("name", "parameters")
+    _TAG, '", "parameters": ', "}", "; ", _TAG, JsonSyntax(end="}"), json_keys=("name", "parameters")
 )
 _IN_USER_TURN = (
     "Given the following functions, please respond with a JSON for a function call with its proper arguments that best "

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.grammar.bounds import Bounds
-from engine.grammar.charset import ALL, complement
+from engine.grammar.charset import ALL, Intervals, complement, intersect, of
 from engine.grammar.charset import char_class as one_of
-from engine.grammar.expr import Expr, Rules, literal, sequence
+from engine.grammar.expr import Expr, Rules, choice, literal, sequence
 from engine.grammar.marked import text_without
 from engine.grammar.strategies.base import ToolGrammar
-from engine.grammar.syntax import JSON_SYNTAX, Syntax
+from engine.grammar.syntax import Syntax
 from engine.messages import ToolSchema
+
+# JSON forbids control characters in strings.
+_NO_CONTROL = complement(((0, 0x1F), (0x7F, 0x7F)))
 
 
 def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds, syntax: Syntax) -> Expr:  # noqa: ARG001 - one signature for all strategies
     first, last = map(literal, syntax.braces)
-    return rules.add("arguments", sequence(first, _anything(rules, bounds.string, syntax), last))
-
-
-def _anything(rules: Rules, most: int, syntax: Syntax) -> Expr:
-    """Match any text that cannot run past the end of the call."""
-    # JSON forbids control characters in strings, so the text cannot run past a frame that closes after a line break.
-    chars = complement(((0, 0x1F), (0x7F, 0x7F))) if syntax.name == JSON_SYNTAX.name else ALL
+    if syntax.end and syntax.end == syntax.braces[1]:
+        return _balanced(rules, bounds, syntax.braces)
     if syntax.end:
-        return text_without(rules, syntax.end, (0, most), chars, lambda spelled, _: one_of(spelled))
-    return rules.repeat(one_of(chars), 0, most, "anything")
+        body = text_without(rules, syntax.end, (0, bounds.string), ALL, lambda chars, _: one_of(chars))
+    else:
+        # The text cannot run past a frame that closes after a line break.
+        body = rules.repeat(one_of(_NO_CONTROL), 0, bounds.string, "anything")
+    return rules.add("arguments", sequence(first, body, last))
+
+
+def _balanced(rules: Rules, bounds: Bounds, braces: tuple[str, str]) -> Expr:
+    """Match braces with any text in which braces outside of quotes come in pairs, so that it ends with the call."""
+    quoted = choice(one_of(_without('"\\')), sequence(literal("\\"), one_of(_NO_CONTROL)))
+    string = sequence(literal('"'), rules.repeat(quoted, 0, bounds.string, "quoted"), literal('"'))
+    parts = [one_of(_without('"' + "".join(braces))), rules.add("string", string)]
+    if bounds.depth > 1:
+        inner = bounds.inner()
+        parts.append(_balanced(rules, replace(inner, depth=bounds.depth - 1), braces))
+    body = rules.repeat(choice(*parts), 0, bounds.string, "piece")
+    return rules.add("arguments", sequence(literal(braces[0]), body, literal(braces[1])))
+
+
+def _without(chars: str) -> Intervals:
+    return intersect(_NO_CONTROL, complement(of(chars)))
 
 
 PERMISSIVE = ToolGrammar("permissive", 1, _arguments)
