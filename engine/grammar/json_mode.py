@@ -114,6 +114,11 @@ def typed_schema(
     return walk_arguments(JsonWriter(parameters, definitions, bounds), parameters)
 
 
+def json_inexpressible(schema: Schema) -> list[Problem]:
+    """Return what a tool's schema says and mode json_schema does not hold on every server; see `inexpressible`."""
+    return typed_schema(schema, Definitions())[1]
+
+
 def any_arguments(tool: ToolSchema, definitions: Definitions, bounds: Bounds) -> Written:  # noqa: ARG001 - one signature for all strategies
     """Return the schema of any arguments: strategies that do not look at the tool's own."""
     return any_object(definitions, bounds)
