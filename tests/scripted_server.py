@@ -37,7 +37,7 @@ class ScriptedServer:
         chat: What the chat endpoint does, in turn; when it is used up, it answers with `text`.
         text: The text of the standard answer, or a function of the request's body.
         models: The rows of `/v1/models`; None answers 404.
-        routes: Path → JSON of further endpoints.
+        routes: Path → JSON of further endpoints, or a function from the request's body to what the endpoint does.
         requests: What was received, in order, but for canaries.
         honours: The fields of a request whose constraint the server enforces on a canary; () is one that ignores all.
         canary: What a canary gets instead.
@@ -207,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
             standard = streams(*re.findall(r"(?s).{1,5}", text)) if body.get("stream") else ok(text)
             (script.chat.pop(0) if script.chat else standard)(self)
         elif self.path in script.routes:
-            send(self, 200, json.dumps(script.routes[self.path]).encode())
+            route = script.routes[self.path]
+            (route(body) if callable(route) else raw(json.dumps(route).encode()))(self)
         else:
             fails(404, "Not Found")(self)
 

@@ -119,6 +119,10 @@ def _does_not_fit(refusal: Refusal) -> EngineError:
     )
 
 
+def _unsupported(refusal: Refusal) -> EngineError:
+    return BundleError(f"{refusal.who}: {refusal.words} Train a plain LoRA adapter, or run with --adapter none")
+
+
 _ANSWERS: tuple[tuple[re.Pattern[str], Callable[[Refusal], EngineError]], ...] = (
     (re.compile(r"LoRA is not enabled|--enable-lora"), _not_enabled),
     (re.compile(r"greater than max_lora_rank|LoRA memory pool configuration"), _rank),
@@ -134,4 +138,5 @@ _ANSWERS: tuple[tuple[re.Pattern[str], Callable[[Refusal], EngineError]], ...] =
         re.compile(r"No adapter found|doesn't contain tensors|No such file|Not a directory|Permission denied"),
         _unreadable,
     ),
+    (re.compile(r"(does not|doesn't) (yet )?support|only supports|not supported"), _unsupported),
 )

@@ -12,8 +12,8 @@ The first of these that is there decides:
 | 6 | the bare model | `--model`, else the operation's `model`, the manifest's `model.id`, the backend's default |
 
 3 to 5 choose an adapter, on the model of 6. A name of 1 and 2 that is an adapter of the bundle does so too; any other
-is a model of the server and answers without an adapter. An adapter that was trained on another model is left out, unless
-it was asked for by name (1, 2, 4): then that is an error.
+is a model of the server and answers without an adapter. An adapter that was trained on another model is left out,
+unless it was asked for by name (1, 2, 4): then that is an error.
 """
 
 from __future__ import annotations
