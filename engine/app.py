@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.manifest import EngineConfig
     from engine.manifest.engine_model import Operation
     from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Session
+    from engine.run.doctor import Check
 
 Fetch = Callable[[str], object]
 """Downloads known weights by name, if they are not here."""
@@ -142,6 +143,21 @@ class App:
             services = Services(self.root, used, scripts)
             plan = await self._plan(request, bundles, used)
             yield Session(plan, services, self._settings(request, used), self.log, ChangeStore)
+
+    def examine(self, request: RunRequest) -> AsyncIterator[Check]:
+        """Check what a run of these bundles needs, or without bundles all that the backend offers; writes nothing."""
+        from engine.run.doctor import Subject, examine
+
+        return examine(
+            Subject(
+                settings=lambda: f"{self.root}: backend {self.config.backend.kind}",
+                bundles=request.bundles,
+                load=self.bundle,
+                backend=lambda bundles: self.backend(request, bundles),
+                assign=lambda bundle, backend: self._assignment(bundle, request, backend),
+                model=request.model,
+            )
+        )
 
     def backend(self, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None) -> Backend:
         """Make the backend that the request, engine.yaml and the bundles ask for."""

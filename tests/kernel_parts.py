@@ -42,6 +42,9 @@ class ScriptedBackend:
     async def model_name(self):
         return "m"
 
+    async def software(self):
+        return "a script"
+
     async def kinds(self):
         return ("ebnf", "structural_tag", "json_schema", "strict_tools")
 

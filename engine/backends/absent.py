@@ -23,6 +23,14 @@ class AbsentBackend(EmbeddedBackend):
         spec = find_spec(name)
         super().__init__(Weights(weights_path(spec), spec.name, spec.plugin, (spec.hub_id,)))
 
+    async def software(self) -> str:
+        """Refuse.
+
+        Raises:
+            BackendUnavailable: Always.
+        """
+        raise self._absent()
+
     async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:  # noqa: ARG002 - the Protocol's signature
         """Refuse.
 

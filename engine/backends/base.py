@@ -76,6 +76,14 @@ class Backend(Protocol):
         """Whether this adapter can answer here: False when it was trained on another model or has no usable files."""
         ...
 
+    async def software(self) -> str:
+        """What answers, with its version as far as it says; asks the server, or starts the model.
+
+        Raises:
+            BackendError: It does not answer.
+        """
+        ...
+
     async def model_name(self) -> str:
         """The default model's name; starts nothing heavier than it must."""
         ...

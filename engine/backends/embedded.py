@@ -99,6 +99,14 @@ class EmbeddedBackend:
         """Return the model's name; nothing is started."""
         return self.weights.name
 
+    async def software(self) -> str:
+        """Start the model and return what runs it."""
+        from importlib.metadata import version
+
+        await self._prepare_first()
+        said = await self._with_child(None, lambda client: client.software())
+        return f"{said} (xllamacpp {version('xllamacpp')})"
+
     async def kinds(self) -> tuple[Kind, ...]:
         """Return the kinds of constraint that llama.cpp enforces; nothing is started."""
         return LlamaCpp.kinds

@@ -130,9 +130,15 @@ class OpenAIBackend:
         """Return the kinds of constraint that the server can be asked for."""
         return (await self._ask()).dialect.kinds
 
-    async def dialect(self) -> Dialect:
-        """Return the dialect that is spoken with the server, asking it once."""
-        return (await self._ask()).dialect
+    async def software(self) -> str:
+        """Return the server's software and its version, as far as it says."""
+        known = await self._ask()
+
+        async def attempt() -> str | None:
+            return await known.dialect.version(self._connection.call)
+
+        version = await self._unless_missing(attempt, Circumstances(self.url))
+        return f"{known.dialect.software} {version}" if version else known.dialect.software
 
     async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:
         """Have what a run needs: its models are there, its adapters are loaded.

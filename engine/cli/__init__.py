@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "render": ("render", "Show the exact request of a task, without a model call."),
     "nodes": ("nodes", "List the code nodes of files and folders."),
     "bundles": ("bundles", "List the bundles and whether they are valid."),
+    "doctor": ("doctor", "Prove what is in force: server, model, adapters, constraints, sandbox."),
     "server": ("server", "Start, look at and stop a vLLM server that has what bundles need."),
     "models": ("models", "List, fetch and locate local model weights."),
     "schema": ("schema", "Print a JSON Schema."),

@@ -26,6 +26,13 @@ def wrong_kind(software: str, kind: Kind, takes: tuple[Kind, ...]) -> BackendRej
     )
 
 
+async def version_at(call: Call, path: str, key: str) -> str | None:
+    """Return the version that an endpoint of the server tells."""
+    answer = await call(path, None)
+    said = answer.get(key) if isinstance(answer, Mapping) else None
+    return said if isinstance(said, str) and said else None
+
+
 @dataclass(frozen=True, slots=True)
 class LoraEndpoints:
     """Where a server loads and unloads adapters while it runs: paths below its root.
@@ -106,6 +113,10 @@ class Dialect(Protocol):
 
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
         """Return how to ask for an adapter; None means the plain model."""
+        ...
+
+    async def version(self, call: Call) -> str | None:
+        """Ask for the software's version; None when the server does not say."""
         ...
 
     async def adapters(self, call: Call) -> tuple[str, ...]:

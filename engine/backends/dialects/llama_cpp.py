@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.backends.connection import MalformedReplyError
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, wrong_kind
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, version_at, wrong_kind
 from engine.backends.server_info import ServerInfo, names_of
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -51,6 +51,10 @@ class LlamaCpp:
             wanted = next((index for index in ids if index is not None), None)
         scales = [{"id": index, "scale": float(index == wanted)} for index in range(len(server.adapters))]
         return Selection(found=adapter is None or wanted is not None, fields={"lora": scales} if scales else {})
+
+    async def version(self, call: Call) -> str | None:
+        """Ask `/props`."""
+        return await version_at(call, "/props", "build_info")
 
     async def adapters(self, call: Call) -> tuple[str, ...]:
         """Ask `/lora-adapters`; its ids are positions."""

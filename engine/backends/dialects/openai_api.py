@@ -59,6 +59,10 @@ class OpenAIApi:
         """Return the adapter's name as the model, where the server lists it."""
         return select_by_name(server, adapter)
 
+    async def version(self, call: Call) -> str | None:  # noqa: ARG002 - the Protocol's signature
+        """Return None: there is no endpoint for it."""
+        return None
+
     async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
         """Return nothing: a tuned model is a model of its own."""
         return ()

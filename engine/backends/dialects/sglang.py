@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name, version_at
 from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -49,6 +49,10 @@ class SgLang:
         """Return the adapter's name as `lora_path` beside the base model: a row of `/v1/models` is no model's name."""
         chosen = select_by_name(server, adapter)
         return Selection(chosen.found, fields={"lora_path": chosen.model} if chosen.model else {})
+
+    async def version(self, call: Call) -> str | None:
+        """Ask `/server_info`."""
+        return await version_at(call, "/server_info", "version")
 
     async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
         """Return nothing: `/v1/models` lists the adapters."""

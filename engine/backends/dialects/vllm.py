@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name
+from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name, version_at
 from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -47,6 +47,10 @@ class Vllm:
     def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
         """Return the adapter's name as the model."""
         return select_by_name(server, adapter)
+
+    async def version(self, call: Call) -> str | None:
+        """Ask `/version`."""
+        return await version_at(call, "/version", "version")
 
     async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
         """Return nothing: `/v1/models` lists the adapters."""
