@@ -1,12 +1,23 @@
 """Native tools APIs: streamed calls, strict schemas, history and ids."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inline_snapshot import snapshot
+from schema_strategies import TOOL_SCHEMAS
 
+from engine.backends.dialects.strict_subset import why_not_strict
+from engine.errors import ConfigError
+from engine.grammar import Constraint, ConstraintOptions, ToolGrammarError
+from engine.grammar.argument_check import fits
+from engine.messages import Message, ToolCall, ToolResult, ToolSchema
+from engine.models import OpenAIPlugin
 from engine.models.api_calls import CallAssembler, read_api_calls
+from engine.models.openai_nulls import without_nulls
+from engine.models.openai_strict import strict_parameters
 
 
 def _delta(index=0, **function):
@@ -79,3 +90,294 @@ def test_any_cut_of_the_pieces_gives_the_same_calls(data):
     while any(queues):
         deltas.append(data.draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
     assert _assembled(*deltas) == calls
+
+
+PLUGIN = OpenAIPlugin()
+TYPED = ConstraintOptions("typed")
+WEATHER = ToolSchema(
+    "get_weather",
+    "Look up.",
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "minLength": 1, "description": "Where."},
+            "days": {"type": "integer"},
+        },
+        "required": ["city"],
+    },
+)
+TIME = ToolSchema("get_time", "", {"type": "object", "properties": {}})
+
+
+def _tool(properties, **rest):
+    return ToolSchema("t", "", {"type": "object", "properties": properties, **rest})
+
+
+def test_the_request_declares_strict_tools():
+    assert PLUGIN.constraint([WEATHER, TIME], TYPED) == Constraint(
+        "strict_tools",
+        snapshot(
+            {
+                "tools": [
+                    {
+                        "type": "function",
+                        "function": {
+                            "name": "get_weather",
+                            "description": "Look up.",
+                            "parameters": {
+                                "type": "object",
+                                "properties": {
+                                    "city": {"type": "string", "description": "Where."},
+                                    "days": {"type": ["integer", "null"]},
+                                },
+                                "required": ["city", "days"],
+                                "additionalProperties": False,
+                            },
+                            "strict": True,
+                        },
+                    },
+                    {
+                        "type": "function",
+                        "function": {
+                            "name": "get_time",
+                            "description": "",
+                            "parameters": {
+                                "type": "object",
+                                "properties": {},
+                                "required": [],
+                                "additionalProperties": False,
+                            },
+                            "strict": True,
+                        },
+                    },
+                ],
+                "tool_choice": "required",
+                "parallel_tool_calls": False,
+            }
+        ),
+        "typed@1",
+    )
+
+
+def test_text_and_several_calls_are_asked_for():
+    value = PLUGIN.constraint([TIME], replace(TYPED, text="allowed", parallel_calls=True)).value
+    assert (value["tool_choice"], value["parallel_tool_calls"]) == ("auto", True)
+    assert PLUGIN.tool_choice([TIME]) == "required"
+    assert PLUGIN.tool_choice([]) is None
+
+
+@pytest.mark.parametrize("strategy", ["permissive", "strict_json", "custom", "permissive@1"])
+def test_a_strategy_that_no_server_would_enforce_is_refused(strategy):
+    with pytest.raises(ConfigError, match=r"'openai' has no grammar strategy '[a-z_]+': .* use typed, or none"):
+        PLUGIN.constraint([TIME], ConstraintOptions(strategy, custom='root ::= "a"'))
+
+
+def test_modes():
+    for mode in ("ebnf", "structural_tag"):
+        with pytest.raises(ConfigError, match=f"'openai' has no grammar mode '{mode}'; it has auto, json_schema"):
+            PLUGIN.constraint([TIME], replace(TYPED, mode=mode))
+    assert PLUGIN.constraint([TIME], replace(TYPED, mode="json_schema")) == PLUGIN.constraint([TIME], TYPED)
+    assert PLUGIN.constraint([TIME], ConstraintOptions("none")).kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "place"),
+    [
+        ({"properties": {"m": {"type": "object", "additionalProperties": {"type": "string"}}}}, "/properties/m: addit"),
+        ({"properties": {"m": {"type": "object"}}}, "/properties/m: additionalProperties: .*free keys"),
+        ({"properties": {"a": {"type": "array", "items": {"type": "object"}}}}, "/properties/a/items: additionalProp"),
+        ({"properties": {"m": {}}}, "/properties/m: type: .*cannot leave the type open"),
+        ({"properties": {"m": {"type": "array"}}}, "/properties/m/items: type: "),
+        ({"properties": {"m": {"$ref": "#/$defs/none"}}}, r"/properties/m: \$ref: "),
+        ({"properties": {"m": {"const": [1]}}}, "/properties/m: enum: .*list"),
+        ({"properties": {"m": {"type": "string", "pattern": "("}}}, "/properties/m: pattern: .*not a valid"),
+        ({"properties": {"m": {"type": "null"}}, "patternProperties": {"a": True}}, "its schema: patternProperties: "),
+        ({"properties": {"m": {"type": "null"}}, "required": ["n"]}, "its schema: required: .*no schema"),
+        (
+            {"anyOf": [{"properties": {"a": {"type": "null"}}}, {"properties": {"b": {"type": "null"}}}]},
+            ".*anyOf: the root",
+        ),
+        ({"type": "string"}, "its schema: type: the root"),
+    ],
+)
+def test_what_cannot_be_strict_is_refused_with_its_place(parameters, place):
+    tool = ToolSchema("t", "", parameters)
+    with pytest.raises(ToolGrammarError, match=f"tool 't' has no strict schema: {place}"):
+        PLUGIN.constraint([tool], TYPED)
+    assert any(problem.refused for problem in strict_parameters(parameters)[1])
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword"),
+    [
+        ({"type": "string", "maxLength": 4}, "maxLength"),
+        ({"type": "string", "minLength": 4}, "minLength"),
+        ({"type": "string", "pattern": "^(?!a)b"}, "pattern"),
+        ({"type": "array", "items": {"type": "null"}, "uniqueItems": True}, "uniqueItems"),
+        ({"type": "array", "prefixItems": [{"type": "null"}, {"type": "string"}], "items": False}, "prefixItems"),
+        ({"type": "object", "properties": {"a": {"type": "null"}}, "minProperties": 1}, "minProperties"),
+        ({"type": "integer", "not": {"const": 3}}, "not"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+    ],
+)
+def test_what_is_left_out_is_reported_as_checked_after_parsing(schema, keyword):
+    written, problems = strict_parameters({"type": "object", "properties": {"p": schema}, "required": ["p"]})
+    assert [(problem.path, problem.keyword, problem.refused) for problem in problems] == [
+        ("/properties/p", keyword, False)
+    ]
+    assert why_not_strict(written) is None
+    assert keyword not in json.dumps(written)
+
+
+def test_what_strict_mode_knows_is_kept():
+    numbers = {"minimum": 1, "maximum": 9, "exclusiveMinimum": 0, "exclusiveMaximum": 10, "multipleOf": 0.5}
+    kept = {
+        "s": {"type": "string", "pattern": "^a+$", "format": "uuid"},
+        "n": {"type": "number", **numbers},
+        "a": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2},
+        "e": {"type": "string", "enum": ["x", "y"], "description": "One."},
+    }
+    written, _ = strict_parameters({"type": "object", "properties": kept, "required": list(kept)})
+    assert written["properties"] == kept
+    notes = {"type": "string", "default": "x", "title": "T", "format": "phone", "examples": ["y"]}
+    written, problems = strict_parameters(_tool({"s": notes}).parameters)
+    assert (written["properties"], problems) == ({"s": {"type": ["string", "null"]}}, [])
+
+
+def test_references_are_definitions():
+    node = {
+        "type": "object",
+        "properties": {"v": {"type": "string"}, "next": {"$ref": "#/$defs/Node"}},
+        "required": ["v"],
+    }
+    tool = _tool({"head": {"$ref": "#/$defs/Node", "description": "First."}}, **{"$defs": {"Node": node}})
+    written, problems = strict_parameters(tool.parameters)
+    assert problems == []
+    assert why_not_strict(written) is None
+    assert written["properties"]["head"]["description"] == "First."
+    deep = {"head": {"v": "a", "next": {"v": "b", "next": None}}}
+    assert fits(written, deep)
+    assert not fits(written, {"head": {"v": "a"}})
+    assert PLUGIN.parse_response("", [tool], [_call("1", "t", json.dumps(deep))]).tool_calls[0].arguments == {
+        "head": {"v": "a", "next": {"v": "b"}}
+    }
+
+
+def _filled(schema, value, *, every):
+    """Return a value with a null for each property left out; unless `every`, only where the schema allows null."""
+    while "anyOf" in schema:
+        schema = next(part for part in schema["anyOf"] if fits(part, value))
+    if isinstance(value, list):
+        return [_filled(schema["items"], item, every=every) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _filled(part, value[name], every=every) if name in value else None
+        for name, part in schema["properties"].items()
+        if name in value or every or fits(part, None)
+    }
+
+
+@given(st.data())
+def test_every_value_can_be_said_strictly_and_comes_back(data):
+    schema, values = data.draw(TOOL_SCHEMAS)
+    written, problems = strict_parameters(schema)
+    if written is None or any(problem.refused for problem in problems):
+        return
+    assert why_not_strict(written) is None
+    value = data.draw(values)
+    said = _filled(schema, value, every=True)
+    assert fits(written, said), (written, said)
+    back = without_nulls(schema, said)
+    assert fits(schema, back)
+    if "anyOf" not in json.dumps(schema):
+        assert back == _filled(schema, value, every=False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "given_", "expected"),
+    [
+        ({"properties": {"a": {"type": "string"}}}, {"a": None}, {}),
+        ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": None}, {"a": None}),
+        ({"properties": {"a": {"type": ["string", "null"]}}}, {"a": None}, {"a": None}),
+        ({"properties": {"a": {"enum": ["x", None]}}}, {"a": None, "b": None}, {"a": None, "b": None}),
+        ({"properties": {"a": True, "b": False}}, {"a": None, "b": None}, {"a": None}),
+        ({"properties": {"a": {"$ref": "#/$defs/S"}}, "$defs": {"S": {"type": "string"}}}, {"a": None}, {}),
+        ({"properties": {"a": {"$ref": "http://x/y"}}}, {"a": None}, {}),
+        ({"allOf": [{"properties": {"a": {"type": "integer"}}}]}, {"a": None}, {}),
+        ({"properties": {"l": {"items": {"properties": {"a": {"type": "null"}, "b": {"type": "string"}}}}}},
+         {"l": [{"a": None, "b": None}]}, {"l": [{"a": None}]}),
+        ({"properties": {"l": {"prefixItems": [{"properties": {"a": {"type": "string"}}}]}}},
+         {"l": [{"a": None}, {"a": None}]}, {"l": [{}, {"a": None}]}),
+        ({"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "anyOf": [{"required": ["b"]}]},
+         {"a": None, "b": "x"}, {"b": "x"}),
+    ],
+)  # fmt: skip
+def test_a_null_is_taken_out_where_the_schema_does_not_allow_it(schema, given_, expected):
+    assert without_nulls(schema, given_) == expected
+
+
+def test_a_schema_that_leads_to_itself_ends():
+    loop = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
+    assert without_nulls(loop, {"x": {"y": None}}) == {"x": {"y": None}}
+
+
+HISTORY = [
+    Message("system", "Be brief."),
+    Message("user", "Weather?"),
+    Message("assistant", "", (ToolCall("abc", "get_weather", {"city": "Łódź"}), ToolCall("def", "get_time", {}))),
+    Message("tool", "grey", tool_call_id="abc", name="get_weather"),
+    Message("tool", "noon", tool_call_id="def", name="get_time"),
+    Message("assistant", "Grey."),
+]
+
+
+def test_messages_are_the_api_s_own():
+    assert PLUGIN.build_messages("And now?", None, [WEATHER, TIME], HISTORY) == snapshot(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Weather?"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [
+                    {
+                        "id": "abc",
+                        "type": "function",
+                        "function": {"name": "get_weather", "arguments": '{"city": "Łódź"}'},
+                    },
+                    {"id": "def", "type": "function", "function": {"name": "get_time", "arguments": "{}"}},
+                ],
+            },
+            {"role": "tool", "content": "grey", "tool_call_id": "abc", "name": "get_weather"},
+            {"role": "tool", "content": "noon", "tool_call_id": "def", "name": "get_time"},
+            {"role": "assistant", "content": "Grey."},
+            {"role": "user", "content": "And now?"},
+        ]
+    )
+    assert PLUGIN.build_messages("Hi", "S", []) == [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "Hi"},
+    ]
+
+
+def test_a_result_is_its_content():
+    assert PLUGIN.format_result(ToolResult("a", "t", '{"x": 1}')) == '{"x": 1}'
+
+
+def test_replies():
+    reply = PLUGIN.parse_response(
+        " Let me look. ", [WEATHER], [_call("abc", "get_weather", '{"city": "x", "days": null}')]
+    )
+    assert reply.text == "Let me look."
+    assert reply.tool_calls == (ToolCall("abc", "get_weather", {"city": "x"}),)
+    assert PLUGIN.parse_response("", [], [_call("a", "other", '{"x": null}')]).tool_calls[0].arguments == {"x": None}
+    assert len(PLUGIN.parse_response("", [], [_call("a", "t", '{"x": ')]).malformed) == 1
+    text = 'I would <tool_call>{"name": "get_time", "arguments": {}}</tool_call>'
+    assert PLUGIN.parse_response(text, [TIME]).text == text
+    bare = PLUGIN.format_calls([ToolCall("1", "get_time", {}), ToolCall("2", "get_weather", {"city": "x"})])
+    assert [call.name for call in PLUGIN.parse_response(bare, [WEATHER, TIME]).tool_calls] == [
+        "get_time",
+        "get_weather",
+    ]
+    assert PLUGIN.parse_response(PLUGIN.format_calls([ToolCall("1", "get_time", {})]), [TIME]).tool_calls

@@ -3,6 +3,7 @@
 from engine.models.base import Adapter, CallMarks, ModelPlugin
 from engine.models.facade import constraint_for, format_calls, parse_reply
 from engine.models.llama3 import Llama3Plugin
+from engine.models.openai import OpenAIPlugin
 from engine.models.plugins import PLUGINS, get_plugin
 from engine.models.qwen import QwenPlugin
 from engine.models.scanner import scan_calls
@@ -15,6 +16,7 @@ __all__ = [
     "CallMarks",
     "Llama3Plugin",
     "ModelPlugin",
+    "OpenAIPlugin",
     "QwenPlugin",
     "ReplyReader",
     "SmolLMPlugin",

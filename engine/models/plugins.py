@@ -9,6 +9,7 @@ from engine.errors import ConfigError
 from engine.models.base import ModelPlugin
 from engine.models.function_gemma import FunctionGemmaPlugin
 from engine.models.llama3 import Llama3Plugin
+from engine.models.openai import OpenAIPlugin
 from engine.models.qwen import QwenPlugin
 from engine.models.qwen_coder import QwenCoderPlugin
 from engine.models.smollm import SmolLMPlugin
@@ -16,6 +17,7 @@ from engine.models.smollm import SmolLMPlugin
 PLUGINS: dict[str, Callable[[], ModelPlugin]] = {
     "function_gemma": FunctionGemmaPlugin,
     "llama3": Llama3Plugin,
+    "openai": OpenAIPlugin,
     "qwen": QwenPlugin,
     "qwen_coder": QwenCoderPlugin,
     "smollm": SmolLMPlugin,
