@@ -124,7 +124,8 @@ def test_every_plugin_keeps_the_contract():
     for name, make in PLUGINS.items():
         plugin = get_plugin(name)
         assert plugin.name == name
-        assert plugin.tool_choice([TIME]) is None
+        assert plugin.tool_choice([TIME]) == ("required" if name == "openai" else None)
+        assert plugin.tool_choice([]) is None
         assert plugin.grammar_strategy() == "typed"
         assert "auto" in plugin.modes()
         assert make(grammar_strategy="permissive").grammar_strategy() == "permissive"
@@ -138,8 +139,8 @@ def test_an_unknown_plugin_lists_the_names():
 
 
 def test_a_mode_that_the_family_lacks_is_refused():
-    with pytest.raises(ConfigError, match="'qwen' has no grammar mode 'structural_tag'; it has auto, ebnf"):
-        constraint_for([TIME], mode="structural_tag")
+    with pytest.raises(ConfigError, match="'qwen_coder' has no grammar mode 'json_schema'; it has auto, ebnf, structural"):
+        constraint_for([TIME], "qwen_coder", mode="json_schema")
 
 
 def test_both_forms_of_a_tool_schema_are_taken():
