@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from grammar_cases import CASES
 from grammar_engines import both_accept, xgrammar_accepts
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,10 @@ def accepts(constraint, plugin, calls, parallel=False, around=("", "")):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(("plugin", "mode"), MODES)
 def test_each_strategy_plugin_and_mode(plugin, mode, strategy, parallel):
+    if plugin == "openai" and not strategy.startswith("typed"):
+        with pytest.raises(ConfigError, match="no grammar strategy"):
+            constraint_for(TOOLS, plugin, strategy, mode)
+        return
     constraint = constraint_for(TOOLS, plugin, strategy, mode, parallel_calls=parallel)
 
     def takes(arguments, name="save", **more):
@@ -162,7 +167,7 @@ def test_a_structural_tag_accepts_exactly_what_ebnf_accepts(data, plugin, strate
 
 
 def _written_alike(schema, value):
-    """Whether every server can write the value: what engine/grammar/json_pattern.py says of escapes, and plain numbers."""
+    """Whether every server can write the value: escapes as `json_pattern.py` says, and plain numbers."""
     text = json.dumps(value, ensure_ascii=False)
     floats = [leaf for leaf in _leaves(value) if isinstance(leaf, float)]
     escapes = "\x7f" in text or ("\\" in text and '"pattern"' in json.dumps(schema))
@@ -202,3 +207,32 @@ def test_a_json_schema_accepts_only_what_the_schema_allows_or_the_report_names(d
         reported = name == "converter" and json_inexpressible(schema)
         if not (reported and not allowed):
             assert accepted(constraint.value, text) == allowed, (name, text, constraint.value)
+
+
+@pytest.mark.parametrize(("schema", "good", "bad"), CASES)
+def test_each_keyword_in_a_json_schema(schema, good, bad):
+    defs = schema.get("$defs", {}) if isinstance(schema, dict) else {}
+    parameters = {"type": "object", "properties": {"v": schema}, "required": ["v"], "$defs": defs}
+    checker, reported = Draft202012Validator(parameters), json_inexpressible(parameters)
+    if any(problem.refused for problem in reported):
+        with pytest.raises(ToolGrammarError, match="characters that JSON escapes|more than 16 items"):
+            constraint_for([ToolSchema("save", "", parameters)], mode="json_schema")
+        return
+    constraint = constraint_for([ToolSchema("save", "", parameters)], mode="json_schema")
+    # These are counted and compared by the other two.
+    converter_only = {problem.keyword for problem in reported} <= {
+        *("minimum", "maximum", "minProperties", "maxProperties"),
+    }
+    for value, fits in [(value, True) for value in good] + [(value, False) for value in bad]:
+        raw = isinstance(value, str) and value.startswith("raw:")
+        if raw:
+            text = f'{{"name": "save", "arguments": {{"v": {value[4:]}}}}}'
+        else:
+            text = bare(constraint, [ToolCall("1", "save", {"v": value})])
+        allowed = not raw and checker.is_valid({"v": value})
+        within = len(text) < 1000 and not any(isinstance(leaf, int) and abs(leaf) >= 10**15 for leaf in _leaves(value))
+        for name, accepted in SCHEMA_ENGINES.items():
+            if fits and within and _written_alike(schema, value):
+                assert accepted(constraint.value, text), (name, text, constraint.value)
+            if not allowed and not raw and (not reported or (converter_only and name != "converter")):
+                assert not accepted(constraint.value, text), (name, text, constraint.value)

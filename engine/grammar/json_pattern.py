@@ -110,9 +110,14 @@ def _spelled(node: Node) -> str:
 
 
 def _class(chars: Intervals) -> str:
-    return "[" + "".join(_end(low) if low == high else f"{_end(low)}-{_end(high)}" for low, high in chars) + "]"
+    """Return the class; `^` stands unescaped and not first, for llama.cpp reads no escape of it."""
+    low, high = chars[0]
+    if chr(low) != "^":
+        return "[" + "".join(map(_range, chars)) + "]"
+    rest = ([(low + 1, high)] if high > low else []) + list(chars[1:])
+    return "[" + "".join(map(_range, rest)) + "^]" if rest else "\\^"
 
 
-def _end(code: int) -> str:
-    char = chr(code)
-    return f"\\{char}" if char in "[]^-" else char
+def _range(interval: tuple[int, int]) -> str:
+    low, high = (f"\\{char}" if char in "[]-" else char for char in map(chr, interval))
+    return low if low == high else f"{low}-{high}"
