@@ -139,7 +139,7 @@ def test_an_unknown_plugin_lists_the_names():
 
 
 def test_a_mode_that_the_family_lacks_is_refused():
-    with pytest.raises(ConfigError, match="'qwen_coder' has no grammar mode 'json_schema'; it has auto, ebnf, structural"):
+    with pytest.raises(ConfigError, match="'qwen_coder' has no grammar mode 'json_schema'; it has auto, ebnf"):
         constraint_for([TIME], "qwen_coder", mode="json_schema")
 
 

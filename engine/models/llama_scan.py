@@ -44,7 +44,8 @@ def _one(text: str, start: int, known: Collection[str], found: Found) -> int:
     try:
         end = json_end(text, body)
     except CallFault as fault:
-        meant = tagged or _meant(text[body:], known, cut_off=fault.cut_off)
+        read = len(text) if fault.cut_off else body + fault.at + 1
+        meant = tagged or _meant(text[body:read], known, cut_off=fault.cut_off)
         stop = _after(text, body, fault, meant=meant)
         _keep(text[start:stop], fault if meant else None, found)
         return stop
