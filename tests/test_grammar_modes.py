@@ -215,7 +215,7 @@ def test_each_keyword_in_a_json_schema(schema, good, bad):
     parameters = {"type": "object", "properties": {"v": schema}, "required": ["v"], "$defs": defs}
     checker, reported = Draft202012Validator(parameters), json_inexpressible(parameters)
     if any(problem.refused for problem in reported):
-        with pytest.raises(ToolGrammarError, match="characters that JSON escapes|more than 16 items"):
+        with pytest.raises(ToolGrammarError, match=r"characters that JSON escapes|more than 16 items"):
             constraint_for([ToolSchema("save", "", parameters)], mode="json_schema")
         return
     constraint = constraint_for([ToolSchema("save", "", parameters)], mode="json_schema")

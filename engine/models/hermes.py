@@ -20,7 +20,7 @@ from engine.models.constrain import frame_constraint
 from engine.models.scanner import scan_calls
 from engine.models.untrusted import break_tokens
 
-MODES: tuple[Mode, ...] = ("auto", "ebnf")
+MODES: tuple[Mode, ...] = ("auto", "ebnf", "structural_tag", "json_schema")
 CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 HERMES_FRAME = CallFrame('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", "\n", "<tool_call>")
 _BEFORE = (
