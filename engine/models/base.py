@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
+from engine.grammar.schema import Problem
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 
 
@@ -79,6 +80,13 @@ class ModelPlugin(Protocol):
 
     def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
         """Return the constraint of a reply that may call these tools."""
+        ...
+
+    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
+        """Return what the tool's schema says and strategy typed does not hold in a mode, `auto` being the best one.
+
+        What is refused has no constraint; the rest is checked after parsing.
+        """
         ...
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from engine.errors import ConfigError
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
+from engine.grammar.json_mode import json_inexpressible
+from engine.grammar.schema import Problem, inexpressible
 from engine.grammar.strategies import resolve_strategy
 from engine.messages import ToolSchema
 
@@ -31,6 +33,15 @@ def frame_constraint(
     strategy = resolve_strategy(options.strategy)
     if strategy.name not in ("custom", "none") and options.mode not in modes:
         raise ConfigError(f"model plugin '{plugin}' has no grammar mode '{options.mode}'; it has {', '.join(modes)}")
-    if options.mode == "auto":
-        options = replace(options, mode=next(mode for mode in modes if mode != "auto"))
-    return strategy.constraint(tools, frame, options)
+    return strategy.constraint(tools, frame, replace(options, mode=_chosen(modes, options.mode)))
+
+
+def frame_unheld(modes: Sequence[Mode], frame: CallFrame, tool: ToolSchema, mode: Mode) -> list[Problem]:
+    """Return what a tool's schema says and strategy typed does not hold in a mode; see `ModelPlugin.unheld`."""
+    if _chosen(modes, mode) == "json_schema":
+        return json_inexpressible(tool.parameters)
+    return inexpressible(tool.parameters, syntax=frame.syntax)
+
+
+def _chosen(modes: Sequence[Mode], mode: Mode) -> Mode:
+    return next(best for best in modes if best != "auto") if mode == "auto" else mode

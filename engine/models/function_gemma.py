@@ -15,11 +15,12 @@ from typing import Any
 from engine.errors import ConfigError
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
+from engine.grammar.schema import Problem
 from engine.grammar.syntax import ESCAPE_SYNTAX
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint
+from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.function_gemma_format import (
     CALL_CLOSE,
     CALL_OPEN,
@@ -93,6 +94,10 @@ class FunctionGemmaPlugin:
             ToolGrammarError: A tool's schema has no grammar under the strategy.
         """
         return frame_constraint(self.name, MODES, FRAME, tools, options)
+
+    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
+        """Return what the tool's schema says and strategy typed does not hold in a mode."""
+        return frame_unheld(MODES, FRAME, tool, mode)
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them; a string cannot hold `<escape>`, which is broken."""

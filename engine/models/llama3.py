@@ -15,10 +15,11 @@ from typing import Any
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
 from engine.grammar.json_syntax import JsonSyntax
+from engine.grammar.schema import Problem
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint
+from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.llama_scan import PYTHON_TAG, scan_llama_calls
 from engine.models.untrusted import break_tokens
 
@@ -105,6 +106,10 @@ class Llama3Plugin:
             ToolGrammarError: A tool's schema has no grammar under the strategy.
         """
         return frame_constraint(self.name, MODES, LLAMA_FRAME, tools, options)
+
+    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
+        """Return what the tool's schema says and strategy typed does not hold in a mode."""
+        return frame_unheld(MODES, LLAMA_FRAME, tool, mode)
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Mode
+from engine.grammar.schema import Problem
 from engine.grammar.strategies import ToolGrammarError, resolve_strategy
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models import function_gemma_format, hermes, llama3
@@ -85,6 +86,10 @@ class OpenAIPlugin:
             "parallel_tool_calls": options.parallel_calls,
         }
         return Constraint("strict_tools", value, f"{strategy.name}@{strategy.version}")
+
+    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:  # noqa: ARG002 - the Protocol's signature
+        """Return what the tool's schema says and its strict schema does not."""
+        return strict_parameters(tool.parameters)[1]
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as JSON text, in the form that a model without the API's help writes them."""

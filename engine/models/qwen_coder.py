@@ -11,11 +11,12 @@ from typing import Any
 
 from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
+from engine.grammar.schema import Problem
 from engine.grammar.syntax import PARAMETER_SYNTAX
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
 from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint
+from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.hermes import as_text, tool_response
 from engine.models.qwen_coder_declaration import declare
 from engine.models.qwen_coder_scanner import CLOSE, FUNCTION, FUNCTION_END, OPEN, PARAMETER_END, scan_xml_calls
@@ -83,6 +84,10 @@ class QwenCoderPlugin:
             ToolGrammarError: A tool's schema has no grammar under the strategy.
         """
         return frame_constraint(self.name, MODES, FRAME, tools, options)
+
+    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
+        """Return what the tool's schema says and strategy typed does not hold in a mode."""
+        return frame_unheld(MODES, FRAME, tool, mode)
 
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them; a string cannot hold `</parameter>`, which is broken."""
