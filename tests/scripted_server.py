@@ -49,6 +49,7 @@ class ScriptedServer:
     text: str | Callable[[Any], str] = "hello"
     models: list[dict[str, Any]] | None = field(default_factory=lambda: [{"id": "m", "owned_by": "vllm"}])
     routes: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Reply] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     honours: tuple[str, ...] = CONSTRAINTS
     canary: Reply | None = None
@@ -198,7 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         canary = answer_canary(body, script.honours) if self.path == "/v1/chat/completions" else None
         received = script.requests if canary is None else script.canaries
         received.append(Request(self.command, self.path, headers, body))
-        if self.path == "/v1/models" and script.models is not None:
+        if self.path in script.answers:
+            script.answers[self.path](self)
+        elif self.path == "/v1/models" and script.models is not None:
             send(self, 200, json.dumps({"object": "list", "data": script.models}).encode())
         elif canary is not None:
             (script.canary or canary)(self)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from importlib.util import find_spec as find_module
 from typing import Any
 
 from engine.backends.base import Completion, CompletionRequest
 from engine.backends.embedded import EmbeddedBackend
 from engine.backends.weights import Weights, find_spec, weights_path
-from engine.errors import BackendUnavailable
+from engine.errors import BackendUnavailable, EngineError, MissingExtraError
 from engine.models.base import Adapter
 
 
@@ -27,7 +28,7 @@ class AbsentBackend(EmbeddedBackend):
         """Refuse.
 
         Raises:
-            BackendUnavailable: Always.
+            BackendUnavailable: Always; a MissingExtraError where the runtime is missing too.
         """
         raise self._absent()
 
@@ -35,7 +36,7 @@ class AbsentBackend(EmbeddedBackend):
         """Refuse.
 
         Raises:
-            BackendUnavailable: Always.
+            BackendUnavailable: Always; a MissingExtraError where the runtime is missing too.
         """
         raise self._absent()
 
@@ -43,7 +44,7 @@ class AbsentBackend(EmbeddedBackend):
         """Refuse.
 
         Raises:
-            BackendUnavailable: Always.
+            BackendUnavailable: Always; a MissingExtraError where the runtime is missing too.
         """
         raise self._absent()
 
@@ -56,7 +57,9 @@ class AbsentBackend(EmbeddedBackend):
         raise self._absent()
         yield ""  # makes it a generator
 
-    def _absent(self) -> BackendUnavailable:
+    def _absent(self) -> EngineError:
+        if find_module("xllamacpp") is None:
+            return MissingExtraError("the embedded model", "local")
         name = self.weights.name
         return BackendUnavailable(f"the model {name!r} is not on this machine: engine models pull {name}")
 
