@@ -1,0 +1,193 @@
+"""Completed requests per second of `engine run`, beside a bare load generator that sends the very same requests.
+
+The engine's side is the whole command, from the start of its process to its end: imports, discovery, the canary, the
+event log, the sandbox, the checks and the change store. A first run goes through a recorder; so its bodies are there to
+send, and every prompt is in the server's cache, before anything is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.harness import ROOT, Aim, Row, Sample, Scale, in_turns, middle, ms_cpu, stopwatch
+from tests.benchmarks.recorder import recorder
+from tests.benchmarks.servers import Server, llama, vllm
+from tests.benchmarks.worker import Worker, worker
+from tests.projects import make_bundle, make_project
+
+_PEER = "bare load generator"
+_SYSTEM = "You comment functions. Say in one sentence what the function does."
+_KEY = "ENGINE_BENCHMARK_KEY"
+_MANIFEST = f"""\
+format: 1
+name: note
+version: 1.0.0
+description: Puts a comment above the first line of a function's body.
+model: {{plugin: smollm, sampling: {{max_tokens: 96}}}}
+prompts:
+  system: {{text: {_SYSTEM}}}
+  user: prompts/user.md.j2
+nodes: {{languages: [python], types: [function]}}
+tools:
+  - path: tools/add_comment.pym
+    inputs: {{comment: {{max_length: 80}}}}
+loop: {{max_turns: 1, termination_tool: add_comment}}
+permissions: {{read: ["**/*"], write: ["**/*.py"]}}
+checks: [parses]
+"""
+_FUNCTION = """\
+def total_{n}(items: list[dict[str, float]], limit: float = {n}.0) -> dict[str, float]:
+    totals: dict[str, float] = {{}}
+    for item in items:
+        for key, value in item.items():
+            if value > limit:
+                totals[key] = totals.get(key, 0.0) + value * {n}
+    return totals
+"""
+_KINDS = ("model:requested", "task:finished")
+_STARTING = "Python, imports, discovery, the canary, the stores"
+# Tasks at 1, 4 and 16 at once: about as long each on the servers that they are for.
+_TASKS: dict[str, Mapping[int, int]] = {"vllm": {1: 16, 4: 56, 16: 128}, "llama_cpp": {1: 20, 4: 24, 16: 24}}
+_QUICK: Mapping[int, int] = {1: 1, 4: 4, 16: 16}
+
+_AIM = Aim("ratio", ">=", 0.95)
+_FIGURES = (
+    ("the whole command", "requests/s", _AIM),
+    ("after its start-up", "requests/s", None),
+    ("start-up and end", "s", None),
+    ("CPU per request", "ms", None),
+)
+
+
+def run(scale: Scale) -> list[Row]:
+    rows: list[Row] = []
+    for start, rounds in ((vllm, scale.pick(2, 1)), (llama, 1)):
+        with start() as server, tempfile.TemporaryDirectory() as folder:
+            if isinstance(server, str):
+                rows += _left_out(server)
+            else:
+                counts = _QUICK if scale.quick else _TASKS[server.dialect]
+                rows += _measure(server, _Command(server, Path(folder), max(counts.values())), counts, rounds)
+    return rows
+
+
+def _left_out(reason: str) -> list[Row]:
+    return [
+        Row("Throughput", f"vLLM, {at_once} at once: {what}", unit, _PEER, None, None, aim, reason)
+        for at_once in _QUICK
+        for what, unit, aim in _FIGURES
+    ]
+
+
+def _measure(server: Server, command: _Command, counts: Mapping[int, int], rounds: int) -> list[Row]:
+    bodies = command.record(max(counts.values()))
+    rows: list[Row] = []
+    with worker("load:Load", url=server.url, headers=server.headers) as load:
+        for at_once, count in counts.items():
+            candidates = {
+                "ours": command.order(count, at_once),
+                _PEER: _order(load, bodies[:count], at_once),
+            }
+            samples = in_turns(candidates, rounds, warm_up=False)
+            rows += _rows(f"{server.name}, {at_once} at once", samples["ours"], samples[_PEER])
+    return rows
+
+
+def _order(load: Worker, bodies: Sequence[str], at_once: int) -> Any:
+    return lambda: load.measure(bodies=bodies, at_once=at_once)
+
+
+def _rows(name: str, ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[Row]:
+    def part(key: str) -> float:
+        return middle(ours, lambda sample: sample.extra[key])
+
+    requests, tokens = ours[0].amount, part("tokens") / middle(theirs, lambda sample: sample.extra["tokens"])
+    figures: dict[str, tuple[float, float | None]] = {
+        "the whole command": (middle(ours, _rate), middle(theirs, _rate)),
+        "after its start-up": (requests / part("working"), middle(theirs, _rate)),
+        "start-up and end": (middle(ours, lambda sample: sample.wall - sample.extra["working"]), None),
+        "CPU per request": (middle(ours, ms_cpu), middle(theirs, ms_cpu)),
+    }
+    notes = {
+        "the whole command": f"{requests:.0f} tasks in {middle(ours, lambda sample: sample.wall):.1f} s, "
+        f"of the peer {middle(theirs, lambda sample: sample.wall):.1f} s; {tokens:.3f} times its tokens",
+        "start-up and end": f"{part('before'):.2f} s before the first request of a task: {_STARTING}",
+    }
+    return [
+        Row("Throughput", f"{name}: {what}", unit, _PEER, *figures[what], aim, notes.get(what, ""))
+        for what, unit, aim in _FIGURES
+    ]
+
+
+def _rate(sample: Sample) -> float:
+    return sample.amount / sample.wall
+
+
+class _Command:
+    """`engine run` in a project of its own.
+
+    Args:
+        server: The server.
+        folder: Gets the project and the bundle.
+        functions: How many functions, and so tasks, the project has.
+    """
+
+    def __init__(self, server: Server, folder: Path, functions: int) -> None:
+        self._server, self._project = server, folder / "project"
+        self._bundle = make_bundle(folder / "note", _MANIFEST)
+        make_project(self._project, _files(functions))
+        key = f", api_key_env: {_KEY}" if server.key else ""
+        settings = f"backend: {{kind: openai, base_url: {server.url}, dialect: {server.dialect}{key}}}\n"
+        (self._project / "engine.yaml").write_text(settings)
+        self._environment = {**os.environ, **({_KEY: server.key} if server.key else {})}
+
+    def record(self, count: int) -> list[str]:
+        """Run all tasks once and return the bodies of their requests, in the order of the tasks."""
+        with recorder(self._server.url) as recorded:
+            self._run(count, 16, recorded.url)
+        bodies = [body for body in recorded.bodies if _SYSTEM in body]
+        if len(bodies) != count:
+            raise RuntimeError(f"{count} tasks sent {len(bodies)} requests")
+        return sorted(bodies, key=lambda body: int(body.partition("def total_")[2].partition("(")[0]))
+
+    def order(self, count: int, at_once: int) -> Any:
+        """Return what measures one run of the first tasks."""
+        return lambda: self._measured(count, at_once)
+
+    def _measured(self, count: int, at_once: int) -> Sample:
+        shutil.rmtree(self._project / ".engine", ignore_errors=True)
+        began = time.time()
+        with stopwatch() as figures:
+            events = self._run(count, at_once, self._server.url)
+        times = {kind: [event["time"] for event in events if event.get("type") == kind] for kind in _KINDS}
+        usage = [event["usage"]["completion_tokens"] for event in events if event.get("type") == "model:responded"]
+        if len(usage) != count or len(times["task:finished"]) != count:
+            raise RuntimeError(f"{count} tasks had {len(usage)} replies")
+        first, last = min(times["model:requested"]), max(times["task:finished"])
+        extra = {"tokens": sum(usage), "working": last - first, "before": first - began}
+        return Sample(figures["wall"], figures["cpu"], count, extra)
+
+    def _run(self, count: int, at_once: int, url: str) -> list[dict[str, Any]]:
+        argv = [sys.executable, "-m", "engine", "run", self._bundle, "--target", ".", "--json", "--base-url", url]
+        argv += ["--limit", str(count), "--concurrency", str(at_once), "--project", "."]
+        environment = {**self._environment, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(argv, cwd=self._project, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):  # 1: the checks refused a change
+            raise RuntimeError(f"engine run failed: {done.stderr[-2000:]}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _files(functions: int) -> dict[str, str]:
+    """Return sources with so many functions, eight in a file; their numbers sort as their places do."""
+    each, texts = 8, [_FUNCTION.format(n=1000 + number) for number in range(functions)]
+    starts = range(0, functions, each)
+    return {f"src/part_{1000 + start}.py": "\n\n".join(texts[start : start + each]) for start in starts}
