@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_parts import PLUGIN, ScriptedBackend, calls
+from scripted_server import chunk, scripted_server, streams
 
-from engine.errors import BackendRejected, CallerError, ConfigError, EngineError, ToolSchemaError
+from engine.backends import Completion, EmbeddedBackend
+from engine.errors import BackendRejected, BackendUnavailable, CallerError, ConfigError, EngineError, ToolSchemaError
 from engine.grammar.constraint import ConstraintOptions
 from engine.kernel import RuntimeClient, RuntimeConfig
-from engine.messages import Message, ToolSchema
+from engine.messages import MalformedCall, Message, Reply, ToolCall, ToolSchema, Usage
+from engine.models import SmolLMPlugin
 
 CITY = {
     "name": "weather",
@@ -143,3 +146,108 @@ async def test_errors_are_sorted_by_who_must_act() -> None:
         await client("x").run("")
     assert not issubclass(CallerError, ConfigError)
     assert issubclass(CallerError, EngineError)
+
+
+async def told(asked: RuntimeClient, *arguments, **settings) -> tuple[list, Reply]:
+    """The events of a stream, neighbouring pieces of text put together, and the reply at its end."""
+    events: list = []
+    async for event in asked.stream(*arguments, **settings):
+        if isinstance(event, str) and events and isinstance(events[-1], str):
+            events[-1] += event
+        else:
+            events.append(event)
+    assert isinstance(events[-1], Reply)
+    return events[:-1], events[-1]
+
+
+WEATHER = ("weather", {"city": "Oslo"})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "just text",
+        calls(WEATHER),
+        "before " + calls(WEATHER) + " after",
+        calls(WEATHER, ("other", {"x": "</tool_call>"}), WEATHER),
+        calls(("weather", {"city": 7}), WEATHER),
+        calls(("nobody", {})),
+        "<tool_call>\n{broken",
+        calls(WEATHER) + "<tool_call>\n{",
+        "",
+    ],
+)
+async def test_a_stream_ends_with_what_run_returns(answer) -> None:
+    events, reply = await told(client(answer), "Hi", [CITY, OTHER])
+    assert reply == await client(answer).run("Hi", [CITY, OTHER])
+    assert [event for event in events if isinstance(event, ToolCall)] == list(reply.tool_calls)
+    assert sorted(e.problem for e in events if isinstance(e, MalformedCall)) == sorted(
+        m.problem for m in reply.malformed
+    )
+    assert "".join(event for event in events if isinstance(event, str)).split() == reply.text.split()
+
+
+async def test_a_call_comes_before_the_reply_ends() -> None:
+    with scripted_server() as server:
+        server.chat = [streams("Hm. ", calls(WEATHER), "\n", calls(WEATHER), chunk("!"))]
+        config = RuntimeConfig(base_url=server.api, model="m", options=ConstraintOptions("none"))
+        async with RuntimeClient(config, PLUGIN) as asked:
+            events = [event async for event in asked.stream("Hi", [CITY])]
+    kinds = [type(event).__name__ for event in events if not isinstance(event, str)]
+    assert kinds == ["ToolCall", "ToolCall", "Reply"]
+    assert isinstance(events[0], str)
+    assert events[-1].usage == Usage(7, 3, 5)
+
+
+async def test_calls_of_the_api_keep_their_ids_in_a_stream() -> None:
+    api = ({"id": "call_x", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},)
+    events, reply = await told(client(Completion("text", api)), "Hi", [CITY])
+    assert [call.id for call in reply.tool_calls] == ["call_x"]
+    assert events == ["text", *reply.tool_calls]
+
+
+async def test_a_stream_that_was_cut_off_ends_without_calls() -> None:
+    cut = Completion(calls(WEATHER) + "<tool_call>", finish_reason="length", usage=Usage(1, 9))
+    events, reply = await told(client(cut), "Hi", [CITY])
+    assert (reply.tool_calls, len(reply.malformed)) == ((), 1)
+    assert isinstance(events[-1], MalformedCall)
+    assert "cut off after 9 tokens" in events[-1].problem
+
+
+async def test_a_stream_that_breaks_off_is_the_server_s_error() -> None:
+    with scripted_server() as server:
+        server.chat = [streams("a", "b", finish=None, done=False)]
+        async with RuntimeClient(RuntimeConfig(base_url=server.api, model="m"), PLUGIN) as asked:
+            pieces = asked.stream("Hi")
+            assert await anext(pieces) == "a"
+            with pytest.raises(BackendUnavailable, match="broke off"):
+                [piece async for piece in pieces]
+
+
+async def test_closing_a_stream_closes_the_backend_s() -> None:
+    closed = []
+
+    class Endless(ScriptedBackend):
+        async def stream(self, request):
+            try:
+                while True:
+                    yield "x"
+            finally:
+                closed.append(True)
+
+    async with contextlib.aclosing(RuntimeClient(RuntimeConfig(), PLUGIN, Endless([])).stream("Hi")) as pieces:
+        assert await anext(pieces) == "x"
+    assert closed == [True]
+
+
+@pytest.mark.embedded
+async def test_the_embedded_model_calls_while_it_streams(weights) -> None:
+    backend = EmbeddedBackend(weights)
+    try:
+        asked = RuntimeClient(RuntimeConfig(), SmolLMPlugin(), backend)
+        events, reply = await told(asked, "What is the weather in Oslo?", [CITY])
+    finally:
+        await backend.aclose()
+    assert [call.name for call in reply.tool_calls] == ["weather"]
+    assert events == list(reply.tool_calls)
+    assert reply.usage.completion_tokens > 5

@@ -15,6 +15,7 @@ from engine.kernel.prompt import PromptBuilder
 from engine.kernel.reading import Usable, read_reply
 from engine.kernel.routing import choose
 from engine.messages import MalformedCall, Message, Reply, ToolCall, ToolSchema
+from engine.models import ReplyReader
 from engine.models.base import ModelPlugin
 
 AnyTool = ToolSchema | Mapping[str, Any]
@@ -96,8 +97,6 @@ class RuntimeClient(BackendOwner):
             EngineError: As `run` does, before or between the pieces.
         """
         asked = await self._asked(prompt, tools, system, model)
-        from engine.models import ReplyReader
-
         reader, usable, completion = ReplyReader(self.plugin, asked.tools), Usable(asked.tools), Completion("")
         async with contextlib.aclosing(asked.backend.stream(asked.request)) as pieces:
             async for piece in pieces:
