@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from engine.bundle import Bundle, Catalog, load_bundle, validate
     from engine.diagnostics import Diagnostic, Span
     from engine.discovery import CodeNode
-    from engine.errors import BackendError, BundleError, ConfigError, EngineError, ToolError, WorkspaceError
+    from engine.errors import (
+        BackendError,
+        BundleError,
+        CallerError,
+        ConfigError,
+        EngineError,
+        ToolError,
+        WorkspaceError,
+    )
     from engine.events import Event, Observer
     from engine.grammar import Constraint
     from engine.kernel import Kernel, KernelConfig, KernelResult, RuntimeClient, RuntimeConfig
@@ -31,7 +39,15 @@ _HOME = {
     "bundle": ("Bundle", "Catalog", "load_bundle", "validate"),
     "diagnostics": ("Diagnostic", "Span"),
     "discovery": ("CodeNode",),
-    "errors": ("BackendError", "BundleError", "ConfigError", "EngineError", "ToolError", "WorkspaceError"),
+    "errors": (
+        "BackendError",
+        "BundleError",
+        "CallerError",
+        "ConfigError",
+        "EngineError",
+        "ToolError",
+        "WorkspaceError",
+    ),
     "events": ("Event", "Observer"),
     "grammar": ("Constraint",),
     "kernel": ("Kernel", "KernelConfig", "KernelResult", "RuntimeClient", "RuntimeConfig"),
@@ -46,6 +62,7 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "CallerError",
     "Catalog",
     "CodeNode",
     "ConfigError",

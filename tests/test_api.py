@@ -19,11 +19,13 @@ REPLIES = {
 
 
 def answer(body) -> str:
-    """Call the first tool that the prompt declares."""
+    """Call the first tool that the prompt declares, else say hello."""
     from engine import ToolCall, format_calls
 
     text = str(body["messages"])
-    name = next(name for name in REPLIES if f'"{name}"' in text)
+    name = next((name for name in REPLIES if f'"{name}"' in text), None)
+    if name is None:
+        return "hello"
     return format_calls([ToolCall("1", name, REPLIES[name])], plugin="qwen")
 
 
