@@ -19,7 +19,7 @@ from engine.grammar.marked import spells, text_without
 _BLANKS: Intervals = union(((0, 0x20), (0x7F, 0xA0), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x2064)),
                            of("\u1680\u3000\ufeff"))  # fmt: skip
 
-_BARE_KEY = re.compile(r"[\w.$@/+-]+")
+BARE_KEY = re.compile(r"[\w.$@/+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class TextSyntax:
             ValueError: The name cannot stand in the format.
         """
         before, colon = self.around_key
-        written = self if self.bare is None or (self.quoted_keys and not _BARE_KEY.fullmatch(name)) else self.bare
+        written = self if self.bare is None or (self.quoted_keys and not BARE_KEY.fullmatch(name)) else self.bare
         return sequence(literal(before), written.literal(name), literal(colon))
 
     def string(self, rules: Rules, low: int, high: int) -> Expr:

@@ -8,11 +8,11 @@ grammar demands of a call.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.grammar.shapes import TYPES
+from engine.grammar.text_syntax import BARE_KEY
 from engine.messages import ToolCall, ToolSchema
 from engine.models.argument_types import ArgumentTypes, Schema
 from engine.models.call_json import CallFault, load
@@ -25,7 +25,6 @@ CONTROL_TOKENS = (
     "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", ESCAPE,
     "<start_function_declaration>", "<end_function_declaration>", CALL_OPEN, CALL_CLOSE, RESPONSE_OPEN, RESPONSE_CLOSE,
 )  # fmt: skip
-_BARE_KEY = re.compile(r"[\w.$@/+-]+")
 _MAX_DEPTH = 8
 
 
@@ -51,7 +50,7 @@ def _members(value: Mapping[str, Any], tokens: Iterable[str]) -> str:
 
 def _key(key: str, tokens: Iterable[str]) -> str:
     """Return a key bare, or like a string where its characters are part of the format."""
-    return key if _BARE_KEY.fullmatch(key) else write_value(key, tokens)
+    return key if BARE_KEY.fullmatch(key) else write_value(key, tokens)
 
 
 def write_call(call: ToolCall, tokens: Iterable[str] = (ESCAPE,)) -> str:
