@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from projects import MANIFEST, make_bundle
-from scripted_server import ScriptedServer, fails
+from scripted_server import ScriptedServer, fails, ok
 from test_cli import engine as command
 
 import engine
@@ -101,6 +101,25 @@ async def test_allowed_a_server_that_cannot_take_it_gets_none(bundle, project, s
         assert set(body) == {"model", "messages", "temperature", "top_p", "max_tokens"}
 
 
+async def test_a_hosted_server_holds_its_own_calls_to_strict_schemas(tmp_path, project, server) -> None:
+    server.models = [{"id": "gpt", "owned_by": "system"}]
+    settings = {"backend": {"kind": "openai", "base_url": server.api, "dialect": "openai", "model": "gpt"}}
+    (project / "engine.yaml").write_text(json.dumps(settings))
+    hosted = make_bundle(tmp_path / "hosted", MANIFEST.replace("plugin: qwen", "plugin: openai"))
+    function = {"name": "add_comment", "arguments": json.dumps({"comment": "does it"})}
+    call = {"id": "call_7", "type": "function", "function": function}
+    server.chat = [ok("", message={"tool_calls": [call]})] * 3
+    result = await engine.run(hosted, [project], project=project)
+    assert (result.count("finished"), len(result.changes)) == (3, 3)
+    assert [one.body["tools"][0]["function"]["strict"] for one in server.canaries] == [True]
+    for body in server.bodies:
+        (tool,) = body["tools"]
+        assert tool["function"]["strict"] is True
+        assert body["tool_choice"] == "required"
+        assert body["max_completion_tokens"] == 80
+        assert not {"max_tokens", "top_p", "structured_outputs", "grammar"} & set(body)
+
+
 async def test_what_is_not_constrained_needs_no_canary(tmp_path, project, server) -> None:
     server.models = [{"id": "m", "owned_by": "somebody"}]
     free = make_bundle(tmp_path / "free", MANIFEST + "grammar: {strategy: none}\n")
@@ -122,11 +141,11 @@ async def test_a_server_that_is_gone_is_not_unenforced(bundle, project, server) 
     assert untouched(project, server)
 
 
-async def test_a_schema_without_a_grammar_is_no_matter_of_the_server(tmp_path, project, server) -> None:
+async def test_a_mode_that_the_family_has_not_is_no_matter_of_the_server(tmp_path, project, server) -> None:
     """--allow-unconstrained forgives servers, not bundles."""
-    bad = make_bundle(tmp_path / "bad", MANIFEST + "grammar: {mode: json_schema, strategy: permissive}\n")
-    with pytest.raises(Exception, match=r"permissive|bad") as caught:
-        await run(bad, project, server, allow_unconstrained=True)
+    bad = make_bundle(tmp_path / "bad", MANIFEST + "grammar: {mode: ebnf}\n")
+    with pytest.raises(ConfigError, match="ebnf") as caught:
+        await run(bad, project, server, allow_unconstrained=True, plugin="openai")
     assert not isinstance(caught.value, UnenforcedError)
 
 

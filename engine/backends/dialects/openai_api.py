@@ -76,6 +76,6 @@ def _refuse(what: str, schema: Mapping[str, Any]) -> None:
     problem = why_not_strict(schema)
     if problem is not None:
         raise BackendRejected(
-            f"the schema of {what} is not in the subset that the OpenAI API enforces: {problem}. Write it within the "
-            f"subset, or set grammar.strategy to none in bundle.yaml"
+            f"the schema of {what} is not in the subset that the OpenAI API enforces: {problem}. Set model.plugin to "
+            f"openai in bundle.yaml (or --plugin openai), which writes schemas within it, or grammar.strategy to none"
         )
