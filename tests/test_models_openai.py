@@ -7,15 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
+from kernel_parts import PROMPT, PlainTool, ScriptedBackend, tool
 from schema_strategies import TOOL_SCHEMAS
 
+from engine.backends import Completion
+from engine.backends.dialects import DIALECTS
 from engine.backends.dialects.strict_subset import why_not_strict
 from engine.errors import ConfigError
 from engine.grammar import Constraint, ConstraintOptions, ToolGrammarError
 from engine.grammar.argument_check import fits
-from engine.messages import Message, ToolCall, ToolResult, ToolSchema
+from engine.kernel import Kernel, KernelConfig
+from engine.manifest.bundle_model import Sampling, TaskLimits
+from engine.messages import Message, ToolCall, ToolResult, ToolSchema, Usage
 from engine.models import OpenAIPlugin
 from engine.models.api_calls import CallAssembler, read_api_calls
+from engine.models.function_gemma_format import CONTROL_TOKENS as GEMMA_TOKENS
+from engine.models.hermes import CONTROL_TOKENS as CHATML_TOKENS
+from engine.models.llama3 import CONTROL_TOKENS as LLAMA_TOKENS
 from engine.models.openai_nulls import without_nulls
 from engine.models.openai_strict import strict_parameters
 
@@ -381,3 +389,84 @@ def test_replies():
         "get_weather",
     ]
     assert PLUGIN.parse_response(PLUGIN.format_calls([ToolCall("1", "get_time", {})]), [TIME]).tool_calls
+
+
+@pytest.mark.parametrize("family", [CHATML_TOKENS, LLAMA_TOKENS, GEMMA_TOKENS])
+def test_control_tokens_of_any_family_are_only_text(family):
+    text = "".join(family)
+    history = [
+        Message("user", text),
+        Message("assistant", text, (ToolCall("1", "t", {"x": text}),)),
+        Message("tool", text, tool_call_id="1", name="t"),
+    ]
+    wire = json.dumps(PLUGIN.build_messages(text, text, [], history), ensure_ascii=False)
+    assert not [token for token in family if token in wire]
+    arguments = PLUGIN.build_messages(None, None, [], history)[1]["tool_calls"][0]["function"]["arguments"]
+    assert json.loads(arguments)["x"].replace("< ", "<") == text
+
+
+def _answer(*calls, text=""):
+    return Completion(text, calls, "tool_calls", Usage(10, 5), "m")
+
+
+def _kernel(script, **options):
+    backend = ScriptedBackend(script)
+    config = KernelConfig(options=ConstraintOptions(**options), on_no_call="finish")
+    return Kernel(config, PLUGIN, [tool(), tool("submit")], None, backend), backend
+
+
+async def test_the_api_s_ids_stay_from_reply_to_history_to_the_next_request():
+    kernel, backend = _kernel(
+        [
+            _answer(_call("call_Q7", "echo", '{"text": "a"}'), _call("call_Z1", "echo", '{"text": "b"}'), text="Now."),
+            _answer(_call("call_Q8", "submit", '{"text": "done"}')),
+        ]
+    )
+    result = await kernel.run(PROMPT, termination="submit")
+    assert (result.termination_reason, result.turn_count) == ("termination_tool", 2)
+    assert [one.call_id for one in result.tool_results] == ["call_Q7", "call_Z1", "call_Q8"]
+    assert [call.id for call in result.history[2].tool_calls] == ["call_Q7", "call_Z1"]
+    first, second = backend.requests
+    assert (first.constraint.kind, first.tool_choice) == ("strict_tools", "required")
+    assert [schema.name for schema in first.tools] == ["echo", "submit"]
+    assert "echo" not in json.dumps(first.messages)
+    assert second.messages[2:] == snapshot(
+        [
+            {
+                "role": "assistant",
+                "content": "Now.",
+                "tool_calls": [
+                    {"id": "call_Q7", "type": "function", "function": {"name": "echo", "arguments": '{"text": "a"}'}},
+                    {"id": "call_Z1", "type": "function", "function": {"name": "echo", "arguments": '{"text": "b"}'}},
+                ],
+            },
+            {"role": "tool", "content": "a", "tool_call_id": "call_Q7", "name": "echo"},
+            {"role": "tool", "content": "b", "tool_call_id": "call_Z1", "name": "echo"},
+        ]
+    )
+
+
+async def test_without_a_constraint_the_tools_are_declared_and_no_call_is_required():
+    kernel, backend = _kernel(["Done."], strategy="none")
+    result = await kernel.run(PROMPT)
+    assert (result.text, result.termination_reason) == ("Done.", "no_call")
+    request = backend.requests[0]
+    assert (request.constraint.kind, request.tool_choice) == ("none", "auto")
+    assert [schema.name for schema in request.tools] == ["echo", "submit"]
+
+
+async def test_the_arguments_of_earlier_calls_count_against_the_token_limit():
+    backend = ScriptedBackend([_answer(_call("1", "echo", json.dumps({"text": "x" * 900})))], counted=900)
+    config = KernelConfig(limits=TaskLimits(tokens=1000), sampling=Sampling(max_tokens=300))
+    await Kernel(config, PLUGIN, [PlainTool("echo", _short)], None, backend).run(PROMPT, max_turns=2)
+    assert [request.sampling.max_tokens for request in backend.requests] == [300, 1000 - 15 - 900]
+
+
+async def _short(text):
+    return "ok"
+
+
+def test_strict_tools_reach_the_request_s_body():
+    constraint = PLUGIN.constraint([WEATHER], TYPED)
+    for dialect in (DIALECTS["vllm"], DIALECTS["openai"]):
+        assert dialect.constrain(constraint) == constraint.value

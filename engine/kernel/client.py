@@ -115,7 +115,6 @@ class RuntimeClient(BackendOwner):
         schemas = _schemas(tools)
         messages = _messages(prompt, system)
         backend = self._open_backend()
-        choice = self.plugin.tool_choice(schemas) if schemas else None
         who, constraint = choose(self.config, {}, model), self._prompts.constraint(schemas, await backend.kinds())
         who.check(backend)
         request = CompletionRequest(
@@ -124,8 +123,7 @@ class RuntimeClient(BackendOwner):
             constraint,
             self.config.sampling,
             who.adapter,
-            schemas if choice is not None else (),
-            choice,
+            *self._prompts.declared(schemas, constraint),
         )
         return _Asked(backend, request, schemas)
 

@@ -69,5 +69,8 @@ class Budget:
 
 def _upper_bound(message: Mapping[str, Any]) -> int:
     content = message.get("content")
-    size = len(content.encode("utf-8", "surrogatepass")) if isinstance(content, str) else len(repr(message))
+    if not isinstance(content, str):
+        return len(repr(message)) + _TOKENS_OF_A_TURN
+    calls = message.get("tool_calls")
+    size = len(content.encode("utf-8", "surrogatepass")) + (len(repr(calls).encode()) if calls else 0)
     return size + _TOKENS_OF_A_TURN

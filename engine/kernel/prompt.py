@@ -52,6 +52,16 @@ class PromptBuilder:
             self._last = (tools, kinds, self._choose(tools, kinds))
         return self._last[2]
 
+    def declared(self, tools: Sequence[ToolSchema], constraint: Constraint) -> tuple[Sequence[ToolSchema], str | None]:
+        """Return the tools that the request itself declares, and its `tool_choice`; nothing where the prompt has them.
+
+        Without a constraint the model may answer in text, so no call is required of it.
+        """
+        choice = self._plugin.tool_choice(tools) if tools else None
+        if choice is None:
+            return (), None
+        return tools, "auto" if constraint.kind == "none" else choice
+
     def _choose(self, tools: Sequence[ToolSchema], kinds: Collection[Kind] | None) -> Constraint:
         made: list[Constraint] = []
         for mode in self._modes():

@@ -94,8 +94,7 @@ class Turn:
             messages=tuple(wire),
         )
         began = time.perf_counter()
-        tool_choice = parts.plugin.tool_choice(self.tools) if self.tools else None
-        offered = self.tools if tool_choice is not None else ()
+        offered, tool_choice = parts.prompts.declared(self.tools, constraint)
         completion = await parts.backend.complete(
             CompletionRequest(wire, model, constraint, sampling, adapter, offered, tool_choice)
         )
