@@ -101,6 +101,21 @@ async def test_an_object_for_arguments_is_read_too() -> None:
     assert (await in_force(ScriptedBackend([obey]), "strict_tools")).in_force
 
 
+async def test_a_model_that_thinks_first_gets_room_for_it() -> None:
+    async def think(request):
+        if request.sampling.max_tokens < 1000:
+            return Completion("", finish_reason="length")
+        return Completion(request.constraint.value.split('"')[1])
+
+    backend = ScriptedBackend([think], enforces=False)
+    assert (await in_force(backend, "ebnf")).in_force
+    assert len(backend.requests) == 2
+    lost = ScriptedBackend([Completion("", finish_reason="length")], enforces=False)
+    found = await in_force(lost, "ebnf")
+    assert (found.in_force, len(lost.requests)) == (False, 2)
+    assert "(cut off)" in found.detail
+
+
 async def test_nothing_is_sent_where_nothing_is_constrained() -> None:
     backend = ScriptedBackend(["x"])
     assert (await in_force(backend, "none")).in_force

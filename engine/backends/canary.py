@@ -20,8 +20,9 @@ from engine.models.base import Adapter
 # Asks for what the constraint forbids, also inside a call or an object, whose schema the model may get to read.
 _ASKED = 'Say "hello" and nothing else. In a tool call or in JSON, every text is "hello".'
 _TOOL, _KEY = "say", "text"
-# Enough for a model that thinks before it answers; the forced answer itself ends after a dozen tokens.
-_SAMPLING = Sampling(temperature=0.0, max_tokens=256)
+# The forced answer ends after a dozen tokens; the second number is for a model that thinks before it answers. A
+# temperature of 1 is the one that no server refuses.
+_TOKENS = (256, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ async def in_force(
 ) -> Enforcement:
     """Send one short request whose constraint forces an improbable answer, and look at the reply.
 
+    Where all of its tokens went into a thought that is not shown, it is sent once more with room for that.
+
     Args:
         backend: Where to send it.
         kind: The kind of constraint.
@@ -60,11 +63,17 @@ async def in_force(
     if kind == "none":
         return Enforcement(kind, in_force=True, detail="nothing is constrained")
     word = f"zebra-{secrets.token_hex(3)}"
-    request = CompletionRequest([{"role": "user", "content": _ASKED}], model, canary(kind, word), _SAMPLING, adapter)
-    try:
-        completion = await backend.complete(request)
-    except BackendRejected as error:
-        return Enforcement(kind, in_force=False, detail=str(error), refused=True)
+    completion = Completion("")
+    for tokens in _TOKENS:
+        sampling = Sampling(temperature=1.0, max_tokens=tokens)
+        messages = [{"role": "user", "content": _ASKED}]
+        request = CompletionRequest(messages, model, canary(kind, word), sampling, adapter)
+        try:
+            completion = await backend.complete(request)
+        except BackendRejected as error:
+            return Enforcement(kind, in_force=False, detail=str(error), refused=True)
+        if completion.finish_reason != "length" or completion.text or completion.tool_calls:
+            break
     return _judge(kind, word, completion)
 
 
