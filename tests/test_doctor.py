@@ -12,7 +12,7 @@ from test_cli import engine as command
 
 from engine.app import App, RunRequest
 from engine.backends import WEIGHTS
-from engine.run.doctor.check import checked
+from engine.run.doctor.check import BrokenError, checked
 from engine.run.doctor.machine import sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -228,6 +228,8 @@ async def test_weights_that_are_missing_or_damaged(project, tmp_path, monkeypatc
 
 async def test_the_sandbox_holds() -> None:
     assert "stopped all 4" in await sandbox()
+    with pytest.raises(BrokenError, match="a script that does what it may was not stopped"):
+        await sandbox({"does what it may": "1 + 1\n"})
 
 
 async def test_what_nobody_foresaw_is_a_line_too() -> None:

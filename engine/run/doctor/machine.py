@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from engine.backends import WEIGHTS, Backend, EmbeddedBackend
@@ -41,8 +42,11 @@ def _extra(package: str, extra: str, purpose: str) -> Check:
         return Check(name, "skip", f"not installed; it {purpose}: pip install 'bundle-engine[{extra}]'")
 
 
-async def sandbox() -> str:
+async def sandbox(hostile: Mapping[str, str] = _HOSTILE) -> str:
     """Run a harmless script, then some that try to get out.
+
+    Args:
+        hostile: What a script does → its text.
 
     Raises:
         BrokenError: The first failed, or another did not.
@@ -51,13 +55,13 @@ async def sandbox() -> str:
         found = await _run(scripts, "20 + 22\n")
         if found != 42:
             raise BrokenError(f"a script that adds 20 and 22 gave {found!r}")
-        for what, text in _HOSTILE.items():
+        for what, text in hostile.items():
             try:
                 await _run(scripts, text)
             except ToolError:
                 continue
             raise BrokenError(f"a script that {what} was not stopped: do not run bundles of others on this machine")
-    return f"runs scripts, and stopped all {len(_HOSTILE)} that tried to get out"
+    return f"runs scripts, and stopped all {len(hostile)} that tried to get out"
 
 
 async def _run(scripts: ScriptRunner, text: str) -> object:
