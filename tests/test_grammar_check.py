@@ -86,11 +86,20 @@ def test_findings_of_the_grammar_block():
     assert _codes(ConstraintOptions("custom", custom={"type": "tag"})) == ["G003"]
     assert _codes(ConstraintOptions("custom", custom={"type": "structural_tag", "format": {"type": "no"}})) == ["G003"]
     tag = {"type": "structural_tag", "format": {"type": "const_string", "value": "x"}}
-    assert _codes(ConstraintOptions("custom", custom=tag)) == []
+    assert _codes(ConstraintOptions("custom", custom=tag)) == ["G007"]
+    assert _codes(ConstraintOptions("custom", custom="root ::= .+")) == ["G007"]
     assert _codes(ConstraintOptions(), [TOOL]) == ["G004"]
     assert _codes(ConstraintOptions("strict_json"), [TOOL]) == []
     assert _codes(ConstraintOptions(mode="json_schema")) == ["G005"]
     assert _codes(ConstraintOptions(mode="json_schema"), modes=("auto", "json_schema")) == []
+    both = ("auto", "ebnf", "json_schema")
+    assert _codes(ConstraintOptions(mode="json_schema", text="allowed"), modes=both) == ["G005"]
+    ratio = ToolSchema("rate", "", {"type": "object", "properties": {"v": {"type": "number", "minimum": 0}}})
+    assert _codes(ConstraintOptions(), [ratio]) == []
+    assert _codes(ConstraintOptions(mode="json_schema"), [ratio], modes=both) == ["G006"]
+    even = ToolSchema("even", "", {"type": "object", "properties": {"v": {"type": "integer", "multipleOf": 2}}})
+    assert _codes(ConstraintOptions(), [even]) == ["G006"]
+    assert _codes(ConstraintOptions("strict_json"), [even]) == []
 
 
 def test_a_finding_says_where_and_what_to_do():

@@ -46,21 +46,23 @@ class Checked:
         return all(item.severity != "error" for item in self.diagnostics)
 
 
-def check_bundles(sources: Sequence[BundleSource], *, use_cache: bool = True) -> list[Checked]:
+def check_bundles(sources: Sequence[BundleSource], *, use_cache: bool = True, compiled: bool = False) -> list[Checked]:
     """Check bundles together, so that the type checker sees all their scripts at once.
 
     Args:
         sources: The bundles' files.
-        use_cache: Whether scripts that were checked before are spared.
+        use_cache: Whether scripts and constraints that were checked before are spared.
+        compiled: Whether every constraint is written and, with xgrammar installed, compiled.
     """
     drafts = [Draft(source) for source in sources]
     findings = [run_passes(draft) for draft in drafts]
     typed = tools.check_types(drafts, use_cache=use_cache)
-    return [Checked(*item) for item in zip(drafts, map(_merged, findings, typed), strict=True)]
+    written = grammar.check_compiled(drafts, use_cache=use_cache) if compiled else [[] for _ in drafts]
+    return [Checked(*item) for item in zip(drafts, map(_merged, findings, typed, written), strict=True)]
 
 
-def _merged(found: Sequence[Diagnostic], typed: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    return sort([*found, *typed])
+def _merged(*found: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+    return sort([item for part in found for item in part])
 
 
 def run_passes(draft: Draft) -> list[Diagnostic]:

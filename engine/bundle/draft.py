@@ -13,7 +13,9 @@ from engine.manifest import Document, JsonPath, Manifest, Typed
 from engine.manifest.bundle_model import ScriptTool
 
 if TYPE_CHECKING:
+    from engine.grammar.constraint import ConstraintOptions
     from engine.messages import ToolSchema
+    from engine.models.base import ModelPlugin
     from engine.prompts import Scope, Templates
     from engine.tools import Script
 
@@ -48,6 +50,7 @@ class Draft:
         templates: The parsed templates.
         uses: The scripts that the manifest names.
         schemas: The tools as the model sees them, as far as they are known.
+        constrained: The model family and what the manifest asks of the grammar; None where that has an error.
     """
 
     source: BundleSource
@@ -57,7 +60,7 @@ class Draft:
     uses: list[ScriptUse] = field(default_factory=list)
     schemas: list[ToolSchema] = field(default_factory=list)
     inline: dict[str, JsonPath] = field(default_factory=dict)
-    grammar_text: str | None = None
+    constrained: tuple[ModelPlugin, ConstraintOptions] | None = None
 
     @property
     def manifest(self) -> Manifest:

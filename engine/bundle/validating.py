@@ -77,7 +77,7 @@ def _check(
     from engine.bundle.check import check_bundles
 
     found: list[Diagnostic] = []
-    for source, checked in zip(sources, check_bundles(sources, use_cache=use_cache), strict=True):
+    for source, checked in zip(sources, check_bundles(sources, use_cache=use_cache, compiled=True), strict=True):
         by_bundle[source.shown] = checked.diagnostics
         found += checked.diagnostics
     return found

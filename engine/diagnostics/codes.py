@@ -80,6 +80,8 @@ _ROWS = (
     ("G003", "invalid-grammar", "error", "A grammar does not compile."),
     ("G004", "schema-not-expressible", "error", "A tool's schema says something that the grammar cannot enforce."),
     ("G005", "unsupported-mode", "error", "The model plugin does not support the grammar mode."),
+    ("G006", "checked-after-parsing", "warning", "A grammar does not hold what a tool's schema says; a check does."),
+    ("G007", "fits-one-server", "warning", "A grammar of the bundle's own works on some servers only."),
     ("A001", "external-not-permitted", "error", "A script declares an external that the permissions do not allow."),
     ("A002", "bad-pattern", "error", "A permission pattern is empty, absolute or leaves the project."),
     ("A003", "bad-command", "error", "An allowed command is empty or names a shell."),

@@ -5,16 +5,15 @@ The common subset and the limits are measured facts about xgrammar 0.2 and llama
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.errors import MissingExtraError
+from engine.grammar.compiled import compile_grammar, has_xgrammar
 from engine.grammar.ebnf_reader import Grammar, Issue, read_ebnf
 
 Server = Literal["llama_cpp", "xgrammar"]
 SERVERS: tuple[Server, ...] = ("llama_cpp", "xgrammar")
-_LABELS = {"llama_cpp": "llama.cpp", "xgrammar": "xgrammar (vLLM)"}
+LABELS: dict[str, str] = {"llama_cpp": "llama.cpp", "xgrammar": "xgrammar (vLLM, SGLang)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class GrammarReport:
     @property
     def notes(self) -> list[str]:
         """One line for each finding of one server."""
-        return [f"{_LABELS[issue.servers[0]]}: {issue}" for issue in self.issues if len(issue.servers) == 1]
+        return [f"{LABELS[issue.servers[0]]}: {issue}" for issue in self.issues if len(issue.servers) == 1]
 
 
 def inspect_grammar(text: str) -> GrammarReport:
@@ -75,28 +74,6 @@ def _left_recursive(grammar: Grammar) -> list[Issue]:
         if name in seen:
             found.append(Issue(grammar.rules[name], f"rule '{name}' is left-recursive", ("llama_cpp",)))
     return found
-
-
-def has_xgrammar() -> bool:
-    """Whether xgrammar is installed; it is not imported."""
-    return importlib.util.find_spec("xgrammar") is not None
-
-
-def compile_grammar(text: str) -> str | None:
-    """Return xgrammar's complaint about a grammar, on one line, or None.
-
-    Raises:
-        MissingExtraError: xgrammar is not installed.
-    """
-    if not has_xgrammar():
-        raise MissingExtraError("compiling a grammar", "backend")
-    import xgrammar
-
-    try:
-        xgrammar.Grammar.from_ebnf(text)
-    except RuntimeError as error:
-        return " ".join(str(error).split())
-    return None
 
 
 def check_grammar(text: str, *, compiled: bool | None = None) -> list[str]:

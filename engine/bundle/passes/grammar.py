@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from engine.bundle.cache import FindingsCache, engine_mark
 from engine.bundle.draft import Draft
 from engine.diagnostics import Diagnostic, Span
-from engine.grammar.constraint import ConstraintOptions
+from engine.errors import ConfigError
+from engine.grammar.constraint import ConstraintOptions, Mode
+from engine.messages import ToolSchema
+
+if TYPE_CHECKING:
+    from engine.grammar.walk import Problem
+    from engine.models.base import ModelPlugin
 
 
 def run(draft: Draft) -> list[Diagnostic]:
@@ -30,18 +39,86 @@ def run(draft: Draft) -> list[Diagnostic]:
             return [problem]
     options = ConstraintOptions(spec.strategy, spec.mode, spec.parallel_calls, spec.text, custom)
     spans = {tool.name: _tool_span(draft, tool.name) for tool in draft.schemas}
-    block = draft.value("grammar")
-    found = check_options(draft.schemas, options, block, modes=_modes(draft), tool_spans=spans)
+    block, plugin = draft.value("grammar"), _plugin(draft)
+    modes = (spec.mode,) if plugin is None else plugin.modes()  # an unknown plugin has its own finding
+    unheld = None if plugin is None else partial(_unheld, plugin, spec.mode)
+    found = check_options(draft.schemas, options, block, modes=modes, tool_spans=spans, unheld=unheld)
+    if plugin is not None and all(item.severity != "error" for item in found):
+        draft.constrained = (plugin, options)
     return [_placed(draft, item, block) for item in found]
 
 
-def _modes(draft: Draft) -> tuple[str, ...]:
+def _plugin(draft: Draft) -> ModelPlugin | None:
     from engine.models import PLUGINS, get_plugin
 
     name = draft.manifest.model.plugin
-    if draft.sound("model", "plugin") and name in PLUGINS:
-        return get_plugin(name).modes()
-    return (draft.manifest.grammar.mode,)  # an unknown plugin has its own finding
+    return get_plugin(name) if draft.sound("model", "plugin") and name in PLUGINS else None
+
+
+def _unheld(plugin: ModelPlugin, mode: Mode, tool: ToolSchema) -> Sequence[Problem]:
+    return plugin.unheld(tool, mode) if mode in plugin.modes() else ()
+
+
+def check_compiled(drafts: Sequence[Draft], *, use_cache: bool) -> list[list[Diagnostic]]:
+    """Write every constraint that a run may send, and compile it where xgrammar is installed; by bundle.
+
+    What was written and compiled before is known by the tools and the options, so that a bundle whose prompts changed
+    does not import xgrammar.
+
+    Args:
+        drafts: The bundles, after their passes.
+        use_cache: Whether constraints that were compiled before are spared.
+    """
+    keys = {index: _content(draft) for index, draft in enumerate(drafts) if draft.constrained and draft.schemas}
+    store = FindingsCache() if use_cache else None
+    known = store.load(set(keys.values())) if store else {}
+    fresh: dict[str, list[Diagnostic]] = {}
+    for index, key in keys.items():
+        if key not in known and key not in fresh:
+            fresh[key] = _compile(drafts[index])
+    if store:
+        store.store(fresh)
+    found = {**known, **fresh}
+    return [_at(draft, found[keys[index]]) if index in keys else [] for index, draft in enumerate(drafts)]
+
+
+def _at(draft: Draft, found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    block = draft.value("grammar")
+    return [_placed(draft, replace(item, span=block), block) for item in found]
+
+
+def _content(draft: Draft) -> str:
+    assert draft.constrained is not None  # noqa: S101 - the caller's condition
+    plugin, options = draft.constrained
+    tools = [[tool.name, tool.parameters] for tool in draft.schemas]
+    text = json.dumps([engine_mark(), plugin.name, astuple(options), _tokens(draft), tools], default=repr)
+    return "constraint " + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _tokens(draft: Draft) -> int | None:
+    return draft.manifest.model.sampling.max_tokens if draft.sound("model", "sampling") else None
+
+
+def _compile(draft: Draft) -> list[Diagnostic]:
+    """Return what is wrong with the constraints: of the mode, or with `auto` of every mode that a server may choose."""
+    from engine.grammar.compiled import COMPILED_KINDS, compile_constraint, has_xgrammar
+
+    assert draft.constrained is not None  # noqa: S101 - the caller's condition
+    plugin, options = draft.constrained
+    options = replace(options, max_tokens=_tokens(draft))
+    chosen = [mode for mode in plugin.modes() if mode != "auto"] if options.mode == "auto" else [options.mode]
+    for mode in chosen:
+        try:
+            constraint = plugin.constraint(draft.schemas, replace(options, mode=mode))
+        except ConfigError as error:
+            if mode == chosen[0]:
+                return [Diagnostic("G005", str(error), Span("bundle.yaml"))]
+            continue  # a server that takes only this mode is refused when a run begins
+        complaint = compile_constraint(constraint) if constraint.kind in COMPILED_KINDS and has_xgrammar() else None
+        if complaint is not None:
+            text = f"the constraint of mode '{mode}' does not compile, which is a fault of the engine: {complaint}"
+            return [Diagnostic("G003", text, Span("bundle.yaml"))]
+    return []
 
 
 def _tool_span(draft: Draft, name: str) -> Span:
@@ -53,14 +130,14 @@ def _placed(draft: Draft, item: Diagnostic, block: Span) -> Diagnostic:
     """Move a finding about the whole block to the key, or the line of the grammar file, that it is about."""
     if item.span != block:
         return item
-    keys = {"G001": "strategy", "G002": "file", "G003": "file", "G005": "mode"}
+    keys = {"G001": "strategy", "G002": "file", "G003": "file", "G005": "mode", "G007": "file"}
     path = ("grammar", keys.get(item.code, "strategy"))
     assert draft.document is not None  # noqa: S101
     if path not in draft.document.positions:
         path = ("grammar", "strategy")
     line = re.search(r"\bline (\d+)", item.message)
     file = draft.manifest.grammar.file
-    if item.code == "G003" and file is not None:
+    if item.code in ("G003", "G007") and file is not None:
         return replace(item, span=Span(draft.source.show(file), int(line.group(1)) if line else 1))
     return replace(item, span=draft.value(*path))
 
