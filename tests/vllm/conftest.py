@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from make_environment import TEMPLATE, Environment, make_environment, unsupported
+from vllm_parts import MODEL
 
-from engine.backends import VllmServer
+from engine.backends import OpenAIBackend, VllmServer
 
-# What the docstring bundle's adapter was trained on, so that it is taken here.
-MODEL = "SmolLM2-135M-Instruct"
 HERE = Path(__file__).parent
 
 
@@ -64,3 +63,11 @@ def vllm_server(vllm_environment: Environment, tmp_path_factory: pytest.TempPath
     )
     with server:
         yield server
+
+
+@pytest.fixture
+async def backend(vllm_server: VllmServer) -> AsyncIterator[OpenAIBackend]:
+    """The engine's line to the server."""
+    backend = OpenAIBackend(vllm_server.base_url, label="the test's vLLM", retries=0)
+    yield backend
+    await backend.aclose()
