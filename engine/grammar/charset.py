@@ -73,6 +73,18 @@ def char_class(chars: Intervals) -> Expr:
     return Expr(other if negated and len(other) < len(spelled) else spelled, 1, 1)
 
 
+def split_class(chars: Intervals) -> Expr:
+    r"""Match one character of a set that is not empty, as a choice of two parts where it has two characters.
+
+    xgrammar 0.2 unrolls a repetition of a single class into states and computes each one's tokens: `[^<]{0,1000}` takes
+    3 s to compile with a vocabulary of 49,000, and 10 ms as `([^<\n] | "\n"){0,1000}`.
+    """
+    chars = union(chars)
+    apart = of("\n") if intersect(chars, of("\n")) else ((chars[0][0], chars[0][0]),)
+    rest = intersect(chars, complement(apart))
+    return choice(char_class(rest), literal(chr(apart[0][0]))) if rest else char_class(chars)
+
+
 _RAW = complement(union(((0, 0x1F),), of('"\\')))
 
 

@@ -57,7 +57,7 @@ def _member(writer: SchemaWriter, name: str, inner: Any, path: str, depth: int) 
     except ValueError as error:
         writer.report(path, "properties", str(error), refused=True)
         return None
-    with writer.writing(writer.syntax.inner):
+    with writer.member(path):
         value = writer.write(inner, path, depth)
     return None if value is None else sequence(key, value, literal(writer.syntax.after_value))
 
@@ -94,7 +94,7 @@ def _free(writer: SchemaWriter, schema: Mapping[str, Any], path: str, depth: int
         writer.report(path, "patternProperties", "is checked after parsing")
     with writer.inside():
         key = _free_key(writer, names, path, depth)
-        with writer.writing(writer.syntax.inner):
+        with writer.member(f"{path}/additionalProperties"):
             value = None if closed or key is None else writer.write(inner, f"{path}/additionalProperties", depth)
     if key is None or value is None or most == 0:
         return literal("".join(writer.syntax.braces)) if low == 0 else None

@@ -89,6 +89,11 @@ class JsonSyntax:
         """Characters of the shortest string: none."""
         return 0
 
+    @property
+    def unsigned(self) -> bool:
+        """Whether a string has no sign that it is one: it has its quotes."""
+        return False
+
     def literal(self, value: Any) -> Expr:
         """Match exactly this value, with characters outside ASCII raw or escaped.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,24 @@ class SchemaWriter(SchemaWalk[Expr]):
         super().__init__(root, bounds)
         self.rules = rules
         self.syntax = syntax
+        self._argument = ""
+        self._kinds: set[str] = set()
+
+    @contextmanager
+    def member(self, path: str) -> Iterator[None]:
+        """Write the value of an object's member, and note where its text may be that of another value."""
+        with self.writing(self.syntax.inner):
+            if not self.syntax.unsigned:
+                yield
+                return
+            self._argument, self._kinds = path, set()
+            yield
+            if len(self._kinds) > 1:
+                self.report(path, "type", "that a text is also JSON of another type is checked after parsing")
+
+    def _note(self, kind: str) -> None:
+        if self.syntax.unsigned:
+            self._kinds.add(kind)
 
     @contextmanager
     def writing(self, syntax: Syntax) -> Iterator[None]:
@@ -44,9 +63,9 @@ class SchemaWriter(SchemaWalk[Expr]):
         finally:
             self.syntax = outer
 
-    def manner(self) -> Syntax:
-        """Return the syntax."""
-        return self.syntax
+    def manner(self) -> tuple[Syntax, str]:
+        """Return the syntax and, where it matters for what is noted of it, the argument."""
+        return self.syntax, self._argument if self.syntax.unsigned else ""
 
     def anything(self) -> Expr:
         """Match any value."""
@@ -58,11 +77,17 @@ class SchemaWriter(SchemaWalk[Expr]):
 
     def values(self, values: Sequence[Any], path: str) -> Expr:  # noqa: ARG002 - the signature of every walk
         """Match one of the constants."""
+        for value in values:
+            if value is not None and (not isinstance(value, str) or _reads_as_json(value)):
+                self._note("string" if isinstance(value, str) else "other")
         return self.rules.add("choice", choice(*map(self.syntax.literal, values)))
 
     def one_type(self, name: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
         """Match the values of one type."""
+        if name in ("object", "array") or (name in ("integer", "number") and Range.of(schema) != Range()):
+            self._note("other")
         if name == "string":
+            self._note("string")
             return self._string(schema, path)
         if name == "integer":
             return integers(Range.of(schema), self.bounds.digits)
@@ -132,6 +157,13 @@ class SchemaWriter(SchemaWalk[Expr]):
             self.report(path, "pattern", f"may allow {marker}, which ends a text: checked after parsing")
         if counts(tree, marker, bounded="minLength" in schema or "maxLength" in schema):
             self.report(path, "pattern", f"of a text with '{marker[0]}' in it is checked after parsing")
+
+
+def _reads_as_json(text: str) -> bool:
+    try:
+        return not isinstance(json.loads(text), str)
+    except ValueError:
+        return False
 
 
 def write_arguments(

@@ -94,6 +94,11 @@ class Syntax(Protocol):
         """Characters that every string has at least."""
         ...
 
+    @property
+    def unsigned(self) -> bool:
+        """Whether a string has no sign that it is one, so that its text may be that of another value."""
+        ...
+
     def literal(self, value: Any) -> Expr:
         """Match exactly this JSON value.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.grammar.charset import ALL, Intervals, char_class, complement, intersect, of, union
+from engine.grammar.charset import ALL, Intervals, char_class, complement, intersect, of, split_class, union
 from engine.grammar.expr import Expr, Rules, literal, optional, sequence
 from engine.grammar.json_syntax import JsonSyntax, encodable
 from engine.grammar.marked import spells, text_without
@@ -78,6 +78,11 @@ class TextSyntax:
         bare = () if self.bare is None else (self.bare,)
         return (*bare, self) if self.quoted_keys or not bare else bare
 
+    @property
+    def unsigned(self) -> bool:
+        """Whether a string has no sign that it is one, so that its text may be that of another value."""
+        return not self.quote and self.nested is not None
+
     def literal(self, value: Any) -> Expr:
         """Match exactly this JSON value.
 
@@ -131,7 +136,7 @@ class TextSyntax:
 
     def _edged(self, rules: Rules, high: int) -> Expr:
         edge = char_class(intersect(self.edges, self.chars))
-        inside = rules.repeat(char_class(self.chars), 0, high - 2, "chars")
+        inside = rules.repeat(self.char(rules, self.chars), 0, high - 2, "chars")
         return sequence(edge, optional(sequence(inside, edge))) if high > 1 else edge
 
     def quoted(self, body: Expr) -> Expr:
@@ -140,7 +145,7 @@ class TextSyntax:
 
     def char(self, rules: Rules, chars: Intervals) -> Expr:
         """Match one character of a set."""
-        return rules.add("char", char_class(chars))
+        return rules.add("char", split_class(chars))
 
     def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
         """Match a text of a number of characters of a set, without the marker."""
@@ -150,7 +155,7 @@ class TextSyntax:
 
 
 def _spell(chars: Intervals, other: str) -> Expr:  # noqa: ARG001 - a raw text has no other way to write a character
-    return char_class(chars)
+    return split_class(chars)
 
 
 def _holds(chars: Intervals, char: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.grammar.bounds import Bounds
-from engine.grammar.charset import ALL, Intervals, complement, intersect, of
+from engine.grammar.charset import ALL, Intervals, complement, intersect, of, split_class
 from engine.grammar.charset import char_class as one_of
 from engine.grammar.expr import Expr, Rules, choice, literal, sequence
 from engine.grammar.marked import text_without
@@ -22,7 +22,7 @@ def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds, syntax: Syntax) -
     if syntax.end and syntax.end == syntax.braces[1]:
         return _balanced(rules, bounds, syntax.braces)
     if syntax.end:
-        body = text_without(rules, syntax.end, (0, bounds.string), ALL, lambda chars, _: one_of(chars))
+        body = text_without(rules, syntax.end, (0, bounds.string), ALL, lambda chars, _: split_class(chars))
     else:
         # The text cannot run past a frame that closes after a line break.
         body = rules.repeat(one_of(_NO_CONTROL), 0, bounds.string, "anything")
