@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "List the runs of this project."),
     "show": ("runs", "Show what came of a run, task by task."),
     "events": ("runs", "Print the events of a run as JSON lines."),
+    "grammar": ("grammar", "Show what holds the replies of a bundle, or check a reply."),
     "render": ("render", "Show the exact request of a task, without a model call."),
     "nodes": ("nodes", "List the code nodes of files and folders."),
     "bundles": ("bundles", "List the bundles and whether they are valid."),
