@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from schema_strategies import TOOL_SCHEMAS, mutated
 
 from engine.errors import ConfigError
-from engine.grammar import ToolGrammarError, order_arguments
+from engine.grammar import ConstraintOptions, ToolGrammarError, order_arguments
 from engine.grammar.frame import MAX_CALLS, CallFrame
 from engine.grammar.json_mode import json_inexpressible
 from engine.messages import ToolCall, ToolSchema
@@ -236,3 +236,38 @@ def test_each_keyword_in_a_json_schema(schema, good, bad):
                 assert accepted(constraint.value, text), (name, text, constraint.value)
             if not allowed and not raw and (not reported or (converter_only and name != "converter")):
                 assert not accepted(constraint.value, text), (name, text, constraint.value)
+
+
+@pytest.mark.parametrize(("plugin", "mode"), MODES)
+def test_equal_tools_give_equal_constraints_that_nobody_else_changes(plugin, mode):
+    first = constraint_for(TOOLS, plugin, mode=mode)
+    kept = json.dumps(first.value)
+    if isinstance(first.value, dict):
+        first.value.clear()
+    as_mappings = [
+        {"type": "function", "function": {"name": tool.name, "parameters": tool.parameters}} for tool in TOOLS
+    ]
+    assert json.dumps(constraint_for(as_mappings, plugin, mode=mode).value) == kept
+    assert constraint_for(TOOLS, plugin, "typed@1", mode) == constraint_for(TOOLS, plugin, "typed", mode)
+
+
+def test_what_does_not_exist_is_an_error_that_lists_the_names():
+    with pytest.raises(
+        ConfigError, match=r"unknown grammar strategy 'typd'; did you mean 'typed'.* known: custom, none"
+    ):
+        constraint_for(TOOLS, "qwen", "typd")
+    with pytest.raises(ConfigError, match=r"no version '9'; this engine has typed@1"):
+        constraint_for(TOOLS, "qwen", "typed@9")
+    with pytest.raises(ConfigError, match=r"no grammar mode 'json_schema'; it has auto, ebnf, structural_tag"):
+        constraint_for(TOOLS, "qwen_coder", mode="json_schema")
+    with pytest.raises(ConfigError, match=r"for text: allowed, use ebnf or structural_tag"):
+        constraint_for(TOOLS, "qwen", mode="json_schema", text="allowed")
+
+
+def test_a_token_limit_shrinks_every_mode_alike():
+    tool = [ToolSchema("say", "", {"type": "object", "properties": {"v": {"type": "string"}}, "required": ["v"]})]
+    for mode in ("ebnf", "structural_tag", "json_schema"):
+        options = ConstraintOptions(mode=mode, max_tokens=200)
+        constraint = get_plugin("qwen").constraint(tool, options)
+        assert accepts(constraint, "qwen", [ToolCall("1", "say", {"v": "x" * 90})])
+        assert not accepts(constraint, "qwen", [ToolCall("1", "say", {"v": "x" * 200})])
