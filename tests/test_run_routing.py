@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kernel_parts import ScriptedBackend
 from lora_samples import write_gguf_adapter
 from projects import MANIFEST, make_bundle, make_project
 from scripted_server import ScriptedServer
+from test_cli import engine as command
 
 import engine
 from engine.app import App, RunRequest
@@ -262,6 +264,19 @@ async def test_the_limit_takes_the_first_nodes_and_then_they_are_grouped(
     assert [one.adapter for one in shown] == ["red", "red", "blue", "blue"]
 
 
+async def test_a_rendered_request_shows_who_would_answer(tmp_path: Path, project: Path, lora: ScriptedServer) -> None:
+    who = '{"first": {"model_override": "blue"}, "second": {"model_override": "green"}}.get(node_name, {})'
+    bundle = bundle_of(tmp_path / "b", manifest(adapter="red", context=CONTEXT), who=who)
+    left_out = make_bundle(tmp_path / "c", manifest(adapter="other").replace("name: note", "name: out"))
+    request = RunRequest([bundle, left_out], [project], base_url=lora.api)
+    async with App.open(project, [project]).session(request) as session:
+        shown = [await session.render(task) for task in session.plan.tasks]
+    found = [(one.node.rpartition("::")[2], one.model, one.adapter) for one in shown]
+    assert found[:3] == [("first", "base", "blue"), ("second", "green", None), ("Thing.third", "base", "red")]
+    assert {adapter for _, _, adapter in found[3:]} == {None}
+    assert lora.bodies == []
+
+
 async def test_operations_set_the_priority(tmp_path: Path, many: Path, lora: ScriptedServer) -> None:
     for name in ("aa", "zz"):
         make_bundle(many / "bundles" / name, MANIFEST.replace("name: note", f"name: {name}"))
@@ -285,6 +300,16 @@ async def test_only_what_a_run_needs_is_prepared(tmp_path: Path) -> None:
     await prepare(backend, [make(plain, adapter="red", model="m"), make(routed, model="m"), make(routed)])
     await prepare(backend, [make(plain, adapter="red", adapters=False)])
     assert backend.requests == [(["red", "blue"], ["m"]), ([], [])]
+
+
+async def test_the_dry_run_shows_the_groups(tmp_path: Path, many: Path, lora: ScriptedServer) -> None:
+    rule = "[{when: \"node.name in ['f1', 'f4']\", adapter: red}]"
+    bundle = make_bundle(tmp_path / "b", manifest(routing=rule))
+    options = [bundle, "--target", "m.py", "--dry-run", "--base-url", lora.api]
+    shown = command("run", *options, cwd=many)
+    assert "adapters in the first turns, one after the other: 4 without, 2 with red" in shown.stdout, shown.stderr
+    rows = json.loads(command("run", *options, "--json", cwd=many).stdout)["tasks"]
+    assert [row["adapter"] for row in rows] == [None] * 4 + ["red"] * 2
 
 
 @pytest.mark.embedded

@@ -120,9 +120,8 @@ class EmbeddedBackend:
         """
         for model in models:
             self._refuse_other(model)
-        for adapter in adapters:
-            if self.accepts(adapter):
-                await self._file(adapter)
+        files = [await self._file(adapter) for adapter in adapters if self.accepts(adapter)]
+        await self._supervisor.foresee(files)
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; an adapter that does not fit the model is left out, and the Completion says so.

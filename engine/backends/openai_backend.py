@@ -201,7 +201,7 @@ class OpenAIBackend:
     async def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
         """Return the number of prompt tokens, or None when the server cannot say."""
         known = await self._ask()
-        model = await self.model_name()
+        model = (await self._target(known, None, None)).model
 
         async def attempt() -> int | None:
             try:

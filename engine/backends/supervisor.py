@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from engine.backends.child import Child, ChildSettings, start_child
@@ -81,6 +81,13 @@ class Supervisor:
         """Load this adapter too at the next start."""
         self._wanted[adapter.path] = adapter
         self.settings = replace(self.settings, adapters=tuple(self._wanted))
+
+    async def foresee(self, adapters: Sequence[AdapterFile]) -> None:
+        """Load these adapters too at the next start, if no child runs now: each that comes later costs a restart."""
+        async with self._changing:
+            if self._running is None:
+                for adapter in adapters:
+                    self.expect(adapter)
 
     async def _make_ready(self, adapter: AdapterFile | None) -> None:
         if adapter is not None and self._wanted.get(adapter.path) != adapter:

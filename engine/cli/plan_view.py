@@ -28,6 +28,7 @@ def print_plan(plan: Plan, requests: Sequence[Rendered], *, as_json: bool) -> No
             "line": task.node.start_line,
             "node": task.node.qualified_name,
             "type": task.node.type,
+            "adapter": request.adapter,
             "prompt_tokens": request.tokens,
         }
         for task, request in zip(plan.tasks, requests, strict=True)
@@ -46,4 +47,8 @@ def print_plan(plan: Plan, requests: Sequence[Rendered], *, as_json: bool) -> No
     kinds = Counter((row["bundle"], row["type"]) for row in rows)
     counts = ", ".join(f"{count} of {bundle} on {kind}" for (bundle, kind), count in sorted(kinds.items()))
     word = "prompt tokens" if exact else "prompt tokens (estimated: the weights are not here)"
+    groups = Counter(row["adapter"] for row in rows)  # in the order in which they run
+    if set(groups) - {None}:
+        shares = [f"{count} with {name}" if name else f"{count} without" for name, count in groups.items()]
+        click.echo(printable(f"adapters in the first turns, one after the other: {', '.join(shares)}"))
     click.echo(f"{len(rows)} tasks{': ' + counts if counts else ''}; {total} {word} in the first turns")

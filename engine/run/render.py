@@ -9,8 +9,10 @@ from typing import Any
 
 from engine.errors import BackendError
 from engine.grammar import Constraint
+from engine.kernel.routing import choose
 from engine.run.plan import Task
 from engine.run.stage import Services, Stage
+from engine.run.task import kernel_config
 
 CHARACTERS_PER_TOKEN = 3.5
 
@@ -22,7 +24,7 @@ class Rendered:
     Attributes:
         node: `file::name` of the node.
         model: The model's name.
-        adapter: The adapter that would answer by the manifest's routing, or None.
+        adapter: The adapter that would answer, or None.
         messages: The wire messages.
         tools: The tool schemas.
         constraint: What the reply may look like.
@@ -47,13 +49,15 @@ class Rendered:
 async def render_task(task: Task, services: Services) -> Rendered:
     """Render a task's first request; context providers run, the model does not."""
     bundle, plugin = task.bundle, task.assignment.plugin
+    with contextlib.suppress(BackendError):  # what it has decides which adapters fit
+        await services.backend.kinds()
     async with Stage(task, services) as stage:
         prompt = await stage.prompt()
-        adapter = stage.router.choose(stage.variables)
+        who = choose(kernel_config(task, ""), stage.router.answers(stage.variables), None)
     system = next((message.content for message in prompt if message.role == "system"), None)
     rest = [message for message in prompt if message.role != "system"]
     messages = plugin.build_messages(None, system, bundle.tool_schemas, rest)
-    model, counted = task.assignment.model, None
+    model, counted = who.model, None
     with contextlib.suppress(BackendError):  # a request can be rendered while its server is down
         counted = await services.backend.count_tokens(messages)
         model = model or await services.backend.model_name()
@@ -61,7 +65,7 @@ async def render_task(task: Task, services: Services) -> Rendered:
     return Rendered(
         f"{task.node.file_path}::{task.node.qualified_name}",
         model or "the server's default",
-        adapter.name if adapter is not None else None,
+        who.adapter.name if who.adapter is not None else None,
         tuple(messages),
         tuple(asdict(schema) for schema in bundle.tool_schemas),
         plugin.constraint(bundle.tool_schemas, bundle.constraint_options()),

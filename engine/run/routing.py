@@ -85,6 +85,20 @@ class Router:
         """
         return self._usable.get(self._routes.choose(variables, last_tools) or "")
 
+    def answers(self, variables: Mapping[str, Any], last_tools: Sequence[str] = ()) -> dict[str, Any]:
+        """Return who answers the next turn, as a kernel's context provider says it.
+
+        Args:
+            variables: What `when` can read; `context` holds the context providers' results.
+            last_tools: The tools that the last turn called.
+
+        Raises:
+            PromptError: A `when` failed.
+            BundleError: A `model_override` is no name.
+        """
+        adapter, named = self.choose(variables, last_tools), self.override(variables["context"])
+        return {"adapter": adapter, "model_override": named}
+
     def override(self, context: Mapping[str, Any]) -> str | None:
         """Return who answers the next turn, if a context provider says so: an adapter of the bundle, or a model.
 

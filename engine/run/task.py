@@ -145,6 +145,4 @@ class TurnContext:
         update: dict[str, Any] = {}
         if turn > 1 and stage.task.bundle.has_turn_context:
             update["prompt"] = await stage.prompt("turn")
-        update["adapter"] = stage.router.choose(stage.variables, last_tools)
-        update["model_override"] = stage.router.override(stage.variables["context"])
-        return update
+        return update | stage.router.answers(stage.variables, last_tools)
