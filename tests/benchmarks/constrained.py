@@ -25,18 +25,24 @@ _PLUGIN = "smollm"
 
 
 def run(scale: Scale) -> list[Row]:
-    rows: list[Row] = []
-    for start, dialect in ((llama, "llama_cpp"), (vllm, "vllm")):
-        with start() as server:
-            rows += _left_out(server, dialect) if isinstance(server, str) else _measure(server, scale)
-    return rows
+    return [*on_llama(scale), *on_vllm(scale)]
 
 
-def _left_out(reason: str, dialect: str) -> list[Row]:
+def on_llama(scale: Scale) -> list[Row]:
+    """Measure the embedded runtime."""
+    with llama() as server:
+        return _measure(server, scale)
+
+
+def on_vllm(scale: Scale) -> list[Row]:
+    """Measure vLLM; where there is none, the rows say why."""
+    with vllm() as server:
+        if not isinstance(server, str):
+            return _measure(server, scale)
     return [
-        Row("Constrained", _name("vLLM", at_once, mode), "tokens/s", _NONE, None, None, None, reason)
-        for at_once in _AT_ONCE[dialect]
-        for mode in _MODES[dialect]
+        Row("Constrained", _name("vLLM", at_once, mode), "tokens/s", _NONE, None, None, None, server)
+        for at_once in _AT_ONCE["vllm"]
+        for mode in _MODES["vllm"]
     ]
 
 
@@ -54,7 +60,7 @@ def _measure(server: Server, scale: Scale) -> list[Row]:
                 name: _order(load, [_body(server, tools, one, number, length) for number in range(count)], at_once)
                 for name, one in constraints.items()
             }
-            samples = in_turns(candidates, scale.pick(4, 1))
+            samples = in_turns(candidates, scale.pick(3, 1))
             _check(samples, count * length)
             rows += _rows(server, at_once, samples, length)
     return rows
@@ -62,7 +68,7 @@ def _measure(server: Server, scale: Scale) -> list[Row]:
 
 def _rows(server: Server, at_once: int, samples: dict[str, list[Sample]], length: int) -> list[Row]:
     free = middle(samples.pop(_NONE), _rate)
-    note = f"{server.model}, typed grammar of 5 tools, {length} tokens a reply"
+    note = f"{server.about}, typed grammar of 5 tools, {length} tokens a reply"
     return [
         Row("Constrained", _name(server.name, at_once, mode), "tokens/s", _NONE, middle(found, _rate), free, None, note)
         for mode, found in samples.items()

@@ -40,7 +40,9 @@ def run(scale: Scale) -> list[Row]:
         for count in (1, 5, 50):
             orders = {mode: _Orders(ours, count, mode, scale) for mode in MODES}
             orders[_PEER] = _Orders(theirs, count, "", scale)
-            samples = in_turns({name: order.next for name, order in orders.items()}, scale.pick(5, 1))
+            samples = in_turns(
+                {name: order.next for name, order in orders.items()}, scale.pick(3, 1), warm_up=not scale.quick
+            )
             rows += [row for mode in MODES for row in _rows(count, mode, samples[mode], samples[_PEER])]
     return rows
 

@@ -31,6 +31,7 @@ class Server:
         dialect: The engine's name of its software.
         model: The model that it serves.
         key: Its API key, if it wants one.
+        about: What the notes say of it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Server:
     dialect: str
     model: str
     key: str | None = None
+    about: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -65,8 +67,8 @@ def llama() -> Iterator[Server]:
         said = json.loads(process.stdout.readline() or "{}")
         if "address" not in said:
             raise RuntimeError(f"the embedded model did not start: {said}")
-        name = f"llama.cpp, {settings.parallel} slots"
-        yield Server(name, f"{said['address']}/v1", "llama_cpp", settings.name, key)
+        about = f"{settings.name}, {settings.threads} thread(s), {settings.parallel} slots"
+        yield Server("llama.cpp", f"{said['address']}/v1", "llama_cpp", settings.name, key, about)
     finally:
         process.kill()
         process.communicate()
@@ -80,7 +82,8 @@ def vllm() -> Iterator[Server | str]:
     """
     url = os.environ.get(VLLM_URL)
     if url:
-        yield Server("vLLM", url, "vllm", _served_model(url))
+        model = _served_model(url)
+        yield Server("vLLM", url, "vllm", model, about=model)
         return
     from engine.errors import EngineError
 
@@ -90,7 +93,7 @@ def vllm() -> Iterator[Server | str]:
         yield f"left out: {str(error).splitlines()[0]}"
         return
     with server:
-        yield Server("vLLM", server.base_url, "vllm", _MODEL)
+        yield Server("vLLM", server.base_url, "vllm", _MODEL, about=_MODEL)
 
 
 def _suite_server() -> Any:
