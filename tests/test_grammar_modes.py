@@ -8,12 +8,14 @@ from grammar_cases import CASES
 from grammar_engines import both_accept, xgrammar_accepts
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from json_engines import SCHEMA_ENGINES, xgrammar_tag_accepts
+from json_engines import SCHEMA_ENGINES, llguidance_accepts, xgrammar_tag_accepts
 from jsonschema import Draft202012Validator
 from schema_strategies import TOOL_SCHEMAS, mutated
+from test_grammar_properties import KEYWORDS, SCRAPS
 
 from engine.errors import ConfigError
-from engine.grammar import ConstraintOptions, ToolGrammarError, order_arguments
+from engine.grammar import ConstraintOptions, ToolGrammarError, inexpressible, order_arguments
+from engine.grammar.compiled import compile_constraint
 from engine.grammar.frame import MAX_CALLS, CallFrame
 from engine.grammar.json_mode import json_inexpressible
 from engine.messages import ToolCall, ToolSchema
@@ -271,3 +273,22 @@ def test_a_token_limit_shrinks_every_mode_alike():
         constraint = get_plugin("qwen").constraint(tool, options)
         assert accepts(constraint, "qwen", [ToolCall("1", "say", {"v": "x" * 90})])
         assert not accepts(constraint, "qwen", [ToolCall("1", "say", {"v": "x" * 200})])
+
+
+@SLOW
+@given(
+    st.dictionaries(st.sampled_from(KEYWORDS), SCRAPS, max_size=5), st.sampled_from(("json_schema", "structural_tag"))
+)
+def test_any_schema_is_written_or_refused(schema, mode):
+    """Whatever stands in a schema, there is a constraint that the engines take, or a refusal that names the tool."""
+    tools = [ToolSchema("odd", "", schema)]
+    found = json_inexpressible(schema) if mode == "json_schema" else inexpressible(schema)
+    if any(problem.refused for problem in found):
+        with pytest.raises(ToolGrammarError, match="odd"):
+            constraint_for(tools, mode=mode)
+        return
+    constraint = constraint_for(tools, mode=mode)
+    assert compile_constraint(constraint) is None
+    if mode == "json_schema":
+        Draft202012Validator.check_schema(constraint.value)
+        assert not llguidance_accepts(constraint.value, "no")
