@@ -145,7 +145,10 @@ class App:
             yield Session(plan, services, self._settings(request, used), self.log, ChangeStore)
 
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
-        """Check what a run of these bundles needs, or without bundles all that the backend offers; writes nothing."""
+        """Check what a run of these bundles needs, or without bundles all that the backend offers.
+
+        Nothing is written into the project; adapters are loaded into the server, as by a run.
+        """
         from engine.run.doctor import Subject, examine
 
         return examine(

@@ -153,6 +153,11 @@ async def test_a_refusal_reads_alike_from_create_and_from_the_stream(server, fau
     assert "sk-secret-1" not in str(caught.value)
 
 
+async def test_text_that_cannot_be_sent(server) -> None:
+    with pytest.raises(BackendRejected, match="lone surrogate"):
+        await stream(server, CompletionRequest([{"role": "user", "content": "a\ud800b"}]))
+
+
 async def test_a_stream_that_falls_silent_ends(server) -> None:
     server.chat = [streams("a", slow(3))]
     with pytest.raises(BackendUnavailable, match="did not answer in time"):
