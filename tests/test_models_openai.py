@@ -167,6 +167,13 @@ def test_the_request_declares_strict_tools():
     )
 
 
+def test_who_changes_a_constraint_changes_no_other():
+    PLUGIN.constraint([TIME], TYPED).value["tools"].clear()
+    assert len(PLUGIN.constraint([TIME], TYPED).value["tools"]) == 1
+    with pytest.raises(ToolGrammarError, match=r"schema of a tool \(t\) is not JSON"):
+        PLUGIN.constraint([_tool({"a": {"const": object()}})], TYPED)
+
+
 def test_text_and_several_calls_are_asked_for():
     value = PLUGIN.constraint([TIME], replace(TYPED, text="allowed", parallel_calls=True)).value
     assert (value["tool_choice"], value["parallel_tool_calls"]) == ("auto", True)

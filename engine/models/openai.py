@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.grammar.bounds import Bounds
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Mode
 from engine.grammar.schema import Problem
 from engine.grammar.strategies import ToolGrammarError, resolve_strategy
@@ -80,11 +82,9 @@ class OpenAIPlugin:
             return NO_CONSTRAINT
         if options.mode not in MODES:
             raise ConfigError(f"model plugin 'openai' has no grammar mode '{options.mode}'; it has {', '.join(MODES)}")
-        value = {
-            "tools": [{"type": "function", "function": _strict(tool, options)} for tool in tools],
-            "tool_choice": "auto" if options.text == "allowed" else "required",
-            "parallel_tool_calls": options.parallel_calls,
-        }
+        wanted = (options.text == "allowed", options.parallel_calls, options.bounds)
+        # Whoever gets a constraint may change it, so only its text is kept.
+        value = json.loads(_written(_content(tools), *wanted))
         return Constraint("strict_tools", value, f"{strategy.name}@{strategy.version}")
 
     def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:  # noqa: ARG002 - the Protocol's signature
@@ -121,8 +121,28 @@ def _restored(call: ToolCall, parameters: Mapping[str, Any] | None) -> ToolCall:
     return call if parameters is None else replace(call, arguments=without_nulls(parameters, call.arguments))
 
 
-def _strict(tool: ToolSchema, options: ConstraintOptions) -> dict[str, Any]:
-    parameters, problems = strict_parameters(tool.parameters, options.bounds)
+def _content(tools: Sequence[ToolSchema]) -> str:
+    try:
+        return json.dumps([[tool.name, tool.description, tool.parameters] for tool in tools], default=dict)
+    except (TypeError, ValueError, RecursionError) as error:
+        names = ", ".join(tool.name for tool in tools)
+        raise ToolGrammarError(f"the schema of a tool ({names}) is not JSON: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _written(content: str, text: bool, parallel: bool, bounds: Bounds) -> str:
+    """Return the constraint's JSON; the same content is written once."""
+    functions = [_strict(ToolSchema(*row), bounds) for row in json.loads(content)]
+    value = {
+        "tools": [{"type": "function", "function": function} for function in functions],
+        "tool_choice": "auto" if text else "required",
+        "parallel_tool_calls": parallel,
+    }
+    return json.dumps(value)
+
+
+def _strict(tool: ToolSchema, bounds: Bounds) -> dict[str, Any]:
+    parameters, problems = strict_parameters(tool.parameters, bounds)
     refused = next((problem for problem in problems if problem.refused), None)
     if parameters is None or refused is not None:
         where = f"{refused.path or 'its schema'}: {refused.keyword}: {refused.reason}" if refused else "its schema"
