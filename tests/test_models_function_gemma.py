@@ -338,6 +338,7 @@ def test_without_tools_there_is_no_constraint():
     assert PLUGIN.modes() == ("auto", "ebnf", "structural_tag")
 
 
+PATIENT = settings(deadline=None)
 PIECES = st.sampled_from(
     ("<start_function_call>", "<end_function_call>", "<start_function_response>", "call:", "save", "stop", "{", "}",
      "[", "]", ",", ":", "<escape>", "text", "count", "5", "null", '"', "```", "\n", "<", "\ud800",
@@ -345,6 +346,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@PATIENT
 @given(st.lists(PIECES | st.text(max_size=3), max_size=16).map("".join))
 def test_any_text_can_be_read(text):
     reply = parse_reply(text, PLUGIN, TOOLS)
@@ -358,7 +360,7 @@ ARGUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
+@PATIENT
 @given(st.lists(ARGUMENTS, max_size=3), TEXT)
 def test_no_truncation_invents_a_call(arguments, before):
     calls = [ToolCall(f"call_{number}", "save", given) for number, given in enumerate(arguments, start=1)]
@@ -370,6 +372,7 @@ def test_no_truncation_invents_a_call(arguments, before):
         assert found == tuple(calls)
 
 
+@PATIENT
 @given(st.dictionaries(TEXT, ANY_JSON, max_size=3))
 def test_any_arguments_come_back_without_a_schema(arguments):
     assume("<escape>" not in repr(arguments))

@@ -360,6 +360,7 @@ def test_without_tools_there_is_no_constraint():
     assert PLUGIN.modes() == ("auto", "ebnf", "structural_tag")
 
 
+PATIENT = settings(deadline=None)
 PIECES = st.sampled_from(
     ("<tool_call>", "</tool_call>", "<function=search>", "<function=stop>", "</function>", "<parameter=query>",
      "<parameter=limit>", "</parameter>", "\n", "5", "{", "}", "[", '"', "```", '{"name": "stop", "arguments": {}}',
@@ -367,6 +368,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@PATIENT
 @given(st.lists(PIECES | st.text(max_size=3), max_size=14).map("".join))
 def test_any_text_can_be_read(text):
     reply = parse_reply(text, PLUGIN, [SEARCH, NOTHING])
@@ -380,7 +382,7 @@ RAW = TEXT.filter(lambda text: "</parameter>" not in text)
 ARGUMENTS = st.fixed_dictionaries({"query": RAW}, optional={"limit": st.none() | st.integers()})
 
 
-@settings(deadline=None)
+@PATIENT
 @given(st.lists(ARGUMENTS, max_size=3), TEXT)
 def test_no_truncation_invents_a_call(arguments, before):
     calls = [ToolCall(f"call_{number}", "search", given) for number, given in enumerate(arguments, start=1)]
