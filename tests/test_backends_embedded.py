@@ -187,6 +187,35 @@ async def test_an_adapter_changes_the_answer_per_request(weights: Path, tmp_path
         await backend.aclose()
 
 
+async def test_prepared_adapters_come_with_the_first_child(weights: Path, tmp_path: Path) -> None:
+    """One that is first seen in a request costs a restart; those that a run announces do not."""
+    named = {
+        name: Adapter(name, gguf=write_gguf_adapter(tmp_path / f"{name}.gguf", weights, seed=seed))
+        for seed, name in enumerate(("red", "blue", "late"))
+    }
+    backend = EmbeddedBackend(known(weights), n_ctx=512)
+    try:
+        await backend.prepare([named["red"], named["blue"]], ["SmolLM2-135M-Instruct"])
+        assert backend.pid is None
+        pids, answered = set(), []
+        for name in ("red", "blue", "red"):
+            answered.append(await backend.complete(CompletionRequest(MESSAGES, sampling=SHORT, adapter=named[name])))
+            pids.add(backend.pid)
+        assert [one.adapter for one in answered] == ["red", "blue", "red"]
+        assert answered[0].text == answered[2].text != answered[1].text
+        assert len(pids) == 1
+        await backend.prepare([named["late"]])
+        late = await backend.complete(CompletionRequest(MESSAGES, sampling=SHORT, adapter=named["late"]))
+        assert (late.adapter, backend.pid not in pids) == ("late", True)
+        broken = Adapter("broken", gguf=tmp_path / "gone.gguf")
+        with pytest.raises(BundleError, match=r"adapter 'broken': .*gone\.gguf cannot be read"):
+            await backend.prepare([broken])
+        with pytest.raises(BackendRejected, match="not 'else'"):
+            await backend.prepare([], ["else"])
+    finally:
+        await backend.aclose()
+
+
 async def test_an_adapter_that_changed_on_disk_is_loaded_anew(weights: Path, tmp_path: Path) -> None:
     path = write_gguf_adapter(tmp_path / "a.gguf", weights, seed=1)
     backend = EmbeddedBackend(known(weights), n_ctx=512)

@@ -99,6 +99,14 @@ def test_every_option_has_its_flag() -> None:
     assert flags[-1] == "--enforce-eager"
 
 
+def test_copies_with_adapters_share_one_api_server() -> None:
+    """With several, vLLM ends at the start: each would know only the adapters that were loaded through it."""
+    flags = ServeOptions(model="m", max_loras=2, data_parallel_size=2).flags()
+    assert value(flags, "--api-server-count") == "1"
+    assert "--api-server-count" not in ServeOptions(model="m", data_parallel_size=2).flags()
+    assert "--api-server-count" not in ServeOptions(model="m", max_loras=2).flags()
+
+
 def test_adapters_get_slots_ranks_and_names(tmp_path: Path) -> None:
     adapters = {name: write_adapter(tmp_path / name, rank) for name, rank in (("a", 8), ("b", 17), ("c", 4))}
     flags = ServeOptions(model="m", adapters=adapters).flags()

@@ -116,6 +116,9 @@ class ServeOptions:
         # Adapters that no batch uses wait in main memory, twice as many, so that a changed one finds room.
         flags = ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", str(slots)]
         flags += ["--max-cpu-loras", str(max(4, 2 * slots, len(self.adapters)))]
+        if self.data_parallel_size > 1:
+            # By default each copy gets an API server, and vLLM refuses to load adapters at run time with several.
+            flags += ["--api-server-count", "1"]
         modules = [f"{name}={folder}" for name, folder in self.adapters.items()]
         return flags + (["--lora-modules", *modules] if modules else [])
 
