@@ -39,7 +39,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--target", "-t", "targets", multiple=True, required=True, metavar="PATH", help="File or folder.")
 @click.option("--apply", "apply_", is_flag=True, help="Accept the changes at the end of the run.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and the prompt tokens; call no model.")
-@click.option("--limit", type=click.IntRange(min=1), help="Run at most this many tasks.")
+@click.option("--limit", type=click.IntRange(min=1), help="Run at most this many tasks: those of the first nodes.")
 @click.option("--node", "nodes", multiple=True, metavar="GLOB", help="Only nodes of this name, id or FILE::NAME.")
 @click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
 @click.option("--model", help="A model of the server or of `engine models list`, or a GGUF file.")

@@ -148,7 +148,9 @@ class ContextSpec(Model):
     """A `.pym` script whose result a prompt reads as context.NAME."""
 
     name: Annotated[str, Field(pattern=IDENTIFIER)] = Field(description="The name in prompts.")
-    path: RelativePath = Field(description="The script.")
+    path: RelativePath = Field(
+        description="The script. model_override in its result names who answers: an adapter of the bundle, or a model."
+    )
     each: Literal["run", "turn"] = Field(default="run", description="When it runs: once per task, or before each turn.")
 
 
