@@ -27,7 +27,7 @@ _SHORT = 60
 
 
 class Definitions:
-    """What a schema uses more than once, by name: its `$defs`."""
+    """The `$defs` of a schema: its parts by name, for xgrammar writes bounds out anew wherever they stand."""
 
     def __init__(self) -> None:
         self.all: dict[str, Written] = {}
@@ -72,7 +72,8 @@ class JsonWriter(SchemaWalk[Written]):
         if name == "string":
             return self._string(schema, path)
         if name == "integer":
-            return integer(Range.of(schema), self.bounds.digits)
+            found = integer(Range.of(schema), self.bounds.digits)
+            return None if found is None else self.definitions.add(name, found)
         if name == "number":
             return self._number(schema, path)
         if name in ("boolean", "null"):
@@ -83,7 +84,8 @@ class JsonWriter(SchemaWalk[Written]):
         bounds = Range.of(schema)
         if bounds.low is not None or bounds.high is not None:
             self.report(path, "maximum" if bounds.low is None else "minimum", "not every llama.cpp bounds numbers")
-        return number(bounds, self.bounds.digits)
+        found = number(bounds, self.bounds.digits)
+        return None if found is None else self.definitions.add("number", found)
 
     def _string(self, schema: Mapping[str, Any], path: str) -> Written | None:
         asked, low = schema.get("maxLength"), int(schema.get("minLength", 0))
