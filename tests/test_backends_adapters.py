@@ -191,10 +191,24 @@ async def test_files_that_changed_are_not_loaded_under_the_old_name(
     named = Adapter("docs", peft=docs.peft, digest="a" * 64)
     await backend.prepare([named])
     os.utime(docs.peft / "adapter_model.safetensors", (1, 1))
-    lora.script.chat = [fails(404, "The model does not exist.")]
     with pytest.raises(BundleError, match=r"files of adapter 'docs' in .* changed since they were read"):
         await ask(backend, named)
+    assert (len(lora.loads), lora.script.bodies) == (1, [])
+
+
+async def test_without_a_digest_a_change_is_another_version(
+    backend: OpenAIBackend, lora: LoraServer, tmp_path: Path
+) -> None:
+    """An adapter that a program made itself: its files are what tells."""
+    mine = Adapter("mine", peft=write_peft(tmp_path / "mine", tensors()))
+    await ask(backend, mine)
+    os.utime(mine.peft / "adapter_model.safetensors", (1, 1))
+    await ask(backend, mine)
     assert len(lora.loads) == 1
+    write_peft(mine.peft, tensors(8), r=8)
+    await ask(backend, mine)
+    assert [one["lora_name"] for one in lora.loads][1:] == [version_name(mine)]
+    assert lora.unloads == [lora.loads[0]["lora_name"]]
 
 
 async def test_trouble_that_passes_is_waited_for(server: ScriptedServer, lora: LoraServer, docs: Adapter) -> None:

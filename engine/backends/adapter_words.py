@@ -16,8 +16,8 @@ from engine.backends.peft_files import PeftFacts
 from engine.errors import BackendRejected, BundleError, EngineError
 from engine.models.base import Adapter
 
-# The ranks that vLLM's --max-lora-rank takes.
-_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# What vLLM's --max-lora-rank takes.
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _VLLM_WRAPPING = re.compile(r"^.*Worker failed with error '(.*)', please check the stack trace.*$", re.DOTALL)
 
 
@@ -87,7 +87,7 @@ def _not_enabled(refusal: Refusal) -> EngineError:
 def _rank(refusal: Refusal) -> EngineError:
     rank = refusal.facts.rank
     limit = re.search(r"max_lora_rank (\d+)", refusal.words)
-    needed = next((one for one in _VLLM_RANKS if one >= rank), rank) if refusal.software == "vLLM" else rank
+    needed = next((one for one in LORA_RANKS if one >= rank), rank) if refusal.software == "vLLM" else rank
     most = f" is above the server's {limit[1]}" if limit else " does not fit the server's limits"
     modules = "" if limit else " (and --lora-target-modules all, if it changes modules that the server was not told of)"
     return BackendRejected(f"{refusal.who}: its rank {rank}{most}; start it with --max-lora-rank {needed}{modules}")

@@ -2,8 +2,8 @@
 
 An adapter is loaded under `<its name>-<12 digits of its content's sha256>`, so that a changed one is another one and an
 answer tells which version gave it. Nothing is loaded twice, and what the folder held before is unloaded, which frees
-its slot. A server reads a folder again whenever it had put the adapter aside, so a folder that changes during a run is
-an error rather than another adapter under the old name.
+its slot. A server reads a folder again whenever it had put the adapter aside, so a folder that changes after its bundle
+was loaded is an error rather than another adapter under the old name.
 """
 
 from __future__ import annotations
@@ -40,14 +40,7 @@ class AdapterLoader:
         self._changing = asyncio.Lock()
         self._loads: dict[str, int] = {}
         self._stamps: dict[str, tuple[int, ...]] = {}
-
-    def name_of(self, adapter: Adapter) -> str:
-        """Return the name under which an adapter is loaded.
-
-        Raises:
-            BundleError: Its files cannot be read.
-        """
-        return version_name(adapter)
+        self._names: dict[tuple[Adapter, tuple[int, ...]], str] = {}
 
     def loads(self, name: str) -> int:
         """Return how often an adapter was loaded from here."""
@@ -67,11 +60,12 @@ class AdapterLoader:
             BundleError: Its files cannot be used.
             openai.OpenAIError: The server could not be asked.
         """
-        name = await asyncio.to_thread(self.name_of, adapter)
+        name = await self._name(adapter)
         if not self._is_ready(name):
             async with self._changing:
                 if not self._is_ready(name) and not await self._first(adapter, name):
                     return None
+        self._check_unchanged(adapter, name)
         return name
 
     async def again(self, adapter: Adapter, loads: int) -> None:
@@ -81,10 +75,24 @@ class AdapterLoader:
             BackendRejected: The server cannot load it.
             BundleError: Its files changed meanwhile, or cannot be used.
         """
-        name = self.name_of(adapter)
+        name = await self._name(adapter)
         async with self._changing:
             if self.loads(name) == loads:
                 await self._load(adapter, name, await asyncio.to_thread(read_peft, adapter))
+
+    async def _name(self, adapter: Adapter) -> str:
+        """Return the name of this version; without the bundle's digest, the files are read once for each change."""
+        key = (adapter, () if adapter.digest else _stamp(adapter))
+        if key not in self._names:
+            self._names[key] = await asyncio.to_thread(version_name, adapter)
+        return self._names[key]
+
+    def _check_unchanged(self, adapter: Adapter, name: str) -> None:
+        if adapter.digest and self._stamps[name] != _stamp(adapter):
+            raise BundleError(
+                f"the files of adapter {adapter.name!r} in {_folder(adapter)} changed since they were read: load the "
+                f"bundle anew"
+            )
 
     def _is_ready(self, name: str) -> bool:
         return name in self._stamps and self._served.offers(name)
@@ -103,10 +111,7 @@ class AdapterLoader:
         from openai import APIStatusError
 
         path = str(_folder(adapter))
-        if self._stamps.get(name) != _stamp(adapter):
-            raise BundleError(
-                f"the files of adapter {adapter.name!r} in {path} changed since they were read: load the bundle anew"
-            )
+        self._check_unchanged(adapter, name)
         try:
             await self._served.connection.command(self._endpoints.load, {"lora_name": name, "lora_path": path})
         except APIStatusError as error:
