@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.errors import ConfigError
+from engine.grammar.argument_check import check_arguments
 from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
 from engine.grammar.check import GrammarReport, check_grammar, inspect_grammar
+from engine.grammar.compiled import Verdict, compile_constraint, verify
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions
 from engine.grammar.frame import CallFrame
+from engine.grammar.json_mode import json_inexpressible
 from engine.grammar.options_check import check_options
 from engine.grammar.ordering import order_arguments
 from engine.grammar.schema import Problem, inexpressible
@@ -46,11 +49,16 @@ __all__ = [
     "Strategy",
     "Syntax",
     "ToolGrammarError",
+    "Verdict",
+    "check_arguments",
     "check_grammar",
     "check_options",
+    "compile_constraint",
     "inexpressible",
     "inspect_grammar",
+    "json_inexpressible",
     "order_arguments",
     "resolve_strategy",
     "tools_grammar",
+    "verify",
 ]
