@@ -37,7 +37,14 @@ ROWS = {
         f"{tools}, {mode}: {figure}"
         for tools in ("1 tool", "5 tools", "50 tools")
         for mode in ("ebnf", "structural_tag")
-        for figure in ("build", "build again", "compile", "build and compile", "one token's mask")
+        for figure in (
+            "build",
+            "build again",
+            "first compile",
+            "compile for other",
+            "build and first",
+            "one token's mask",
+        )
     ],
     "constrained": [
         *(f"llama.cpp, {at_once} at once, ebnf" for at_once in (1, 2)),
