@@ -126,6 +126,15 @@ def test_render_shows_what_run_sends(bundle, project, server) -> None:
     assert server.bodies[-1]["structured_outputs"]["grammar"] == rendered["constraint"]["value"]
 
 
+def test_render_shows_the_constraint_that_the_server_takes(bundle, project, server) -> None:
+    (project / "engine.yaml").write_text(f"backend: {{kind: openai, base_url: {server.api}, dialect: openai}}\n")
+    options = ["render", bundle, "-t", "src/a.py::first", "--json"]
+    assert json.loads(engine(*options, cwd=project).stdout)["constraint"]["kind"] == "json_schema"
+    refused = engine(*options, "--plugin", "qwen_coder", cwd=project)
+    assert refused.returncode == 2
+    assert "writes ebnf, structural_tag, and the server takes only json_schema, strict_tools" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [

@@ -82,5 +82,14 @@ def test_what_a_family_cannot_do_is_found(tmp_path, monkeypatch, plugin, grammar
         assert load_bundle(bundle).name == "good"
 
 
+@pytest.mark.xgrammar
+def test_a_grammar_of_the_bundle_may_be_for_llama_cpp_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGINE_CACHE_DIR", str(tmp_path / "cache"))
+    bundle = make(tmp_path / "one", "strategy: custom, file: g.ebnf")
+    (bundle / "g.ebnf").write_text("root ::= .{1,5}\n", encoding="utf-8")
+    assert [item.code for item in validate([bundle])] == ["G007"]
+    assert load_bundle(bundle).custom == "root ::= .{1,5}\n"
+
+
 def test_warnings_do_not_stop_a_bundle():
     assert {CODES[code].severity for code in ("G006", "G007")} == {"warning"}

@@ -46,7 +46,7 @@ def print_plan(plan: Plan, requests: Sequence[Rendered], *, as_json: bool) -> No
         )
     kinds = Counter((row["bundle"], row["type"]) for row in rows)
     counts = ", ".join(f"{count} of {bundle} on {kind}" for (bundle, kind), count in sorted(kinds.items()))
-    word = "prompt tokens" if exact else "prompt tokens (estimated: the weights are not here)"
+    word = "prompt tokens" if exact else "prompt tokens (estimated: no tokenizer could be asked)"
     groups = Counter(row["adapter"] for row in rows)  # in the order in which they run
     if set(groups) - {None}:
         shares = [f"{count} with {name}" if name else f"{count} without" for name, count in groups.items()]

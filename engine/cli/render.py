@@ -81,5 +81,5 @@ def show(rendered: Rendered) -> None:
     click.secho(f"\n[constraint: {rendered.constraint.kind}, {rendered.constraint.strategy}]", fg="cyan")
     value = rendered.constraint.value
     click.echo(value if isinstance(value, str) else json.dumps(value, indent=2))
-    exactly = "counted by the model's own tokenizer" if rendered.exact else "estimated: the weights are not here"
+    exactly = "counted by the model's own tokenizer" if rendered.exact else "estimated: no tokenizer could be asked"
     click.echo(f"\nprompt tokens: {rendered.tokens} ({exactly})")

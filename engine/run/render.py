@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.errors import BackendError
 from engine.grammar import Constraint
+from engine.kernel.prompt import PromptBuilder
 from engine.kernel.routing import choose
 from engine.run.plan import Task
 from engine.run.stage import Services, Stage
@@ -49,8 +50,9 @@ class Rendered:
 async def render_task(task: Task, services: Services) -> Rendered:
     """Render a task's first request; context providers run, the model does not."""
     bundle, plugin = task.bundle, task.assignment.plugin
-    with contextlib.suppress(BackendError):  # what it has decides which adapters fit
-        await services.backend.kinds()
+    kinds = None
+    with contextlib.suppress(BackendError):  # what it has decides which adapters fit, and how mode auto is written
+        kinds = await services.backend.kinds()
     async with Stage(task, services) as stage:
         prompt = await stage.prompt()
         who = choose(kernel_config(task, ""), stage.router.answers(stage.variables), None)
@@ -68,7 +70,7 @@ async def render_task(task: Task, services: Services) -> Rendered:
         who.adapter.name if who.adapter is not None else None,
         tuple(messages),
         tuple(asdict(schema) for schema in bundle.tool_schemas),
-        plugin.constraint(bundle.tool_schemas, bundle.constraint_options()),
+        PromptBuilder(plugin, bundle.constraint_options()).constraint(bundle.tool_schemas, kinds or None),
         estimate if counted is None else counted,
         counted is not None,
     )

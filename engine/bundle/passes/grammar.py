@@ -114,7 +114,8 @@ def _compile(draft: Draft) -> list[Diagnostic]:
             if mode == chosen[0]:
                 return [Diagnostic("G005", str(error), Span("bundle.yaml"))]
             continue  # a server that takes only this mode is refused when a run begins
-        complaint = compile_constraint(constraint) if constraint.kind in COMPILED_KINDS and has_xgrammar() else None
+        ours = options.custom is None and constraint.kind in COMPILED_KINDS  # a grammar of the bundle has been checked
+        complaint = compile_constraint(constraint) if ours and has_xgrammar() else None
         if complaint is not None:
             text = f"the constraint of mode '{mode}' does not compile, which is a fault of the engine: {complaint}"
             return [Diagnostic("G003", text, Span("bundle.yaml"))]
