@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from engine.grammar.constraint import Constraint, ConstraintOptions
+from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.ordering import order_arguments
 from engine.messages import Reply, ToolCall, ToolSchema
 from engine.models.base import ModelPlugin
@@ -27,7 +27,7 @@ def constraint_for(
     tools: Iterable[AnyTool],
     plugin: str | ModelPlugin = "qwen",
     strategy: str = "typed",
-    mode: Literal["auto", "ebnf", "structural_tag", "json_schema"] = "ebnf",
+    mode: Mode = "auto",
     parallel_calls: bool = False,
     text: Literal["forbidden", "allowed"] = "forbidden",
 ) -> Constraint:
