@@ -55,7 +55,7 @@ def _measure(server: Server, scale: Scale) -> list[Row]:
     rows: list[Row] = []
     with worker("load:Load", url=server.url, headers=server.headers) as load:
         for at_once in _AT_ONCE[server.dialect]:
-            count = scale.pick(max(3, at_once), at_once)
+            count = scale.pick(max(3, at_once), 1)
             candidates = {
                 name: _order(load, [_body(server, tools, one, number, length) for number in range(count)], at_once)
                 for name, one in constraints.items()
