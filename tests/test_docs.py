@@ -8,6 +8,7 @@ from test_cli import engine as command
 
 from engine.bundle import load_bundle
 from engine.grammar import ConstraintOptions
+from engine.manifest.bundle_model import ModelSpec
 from engine.messages import Message, ToolCall, ToolResult, ToolSchema
 from engine.models import PLUGINS, get_plugin
 
@@ -153,6 +154,11 @@ def test_the_table_of_families_names_all_with_their_modes() -> None:
     for name in PLUGINS:
         modes = ", ".join(mode for mode in get_plugin(name).modes() if mode != "auto")
         assert listed[name].startswith(modes), name
+
+
+def test_the_schema_of_a_manifest_names_all_families() -> None:
+    named = re.findall(r"\w+", str(ModelSpec.model_fields["plugin"].description))
+    assert set(PLUGINS) <= set(named)
 
 
 def verdict(schema: object, plugin: str, mode: str) -> str:

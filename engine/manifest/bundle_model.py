@@ -55,7 +55,12 @@ class Sampling(Model):
 
     temperature: float = Field(default=0.0, ge=0, le=2, description="0 always takes the most likely token.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Keep the most likely tokens up to this share.")
-    max_tokens: int = Field(default=512, ge=1, le=131072, description="Upper bound of one reply, in tokens.")
+    max_tokens: int = Field(
+        default=512,
+        ge=1,
+        le=131072,
+        description="Upper bound of one reply, in tokens; typed grammars are fitted to it.",
+    )
     seed: int | None = Field(
         default=None, ge=0, le=4294967295, description="Same seed, same reply (as far as the server can)."
     )
@@ -67,7 +72,10 @@ class ModelSpec(Model):
 
     exclusive = (("id", "role"),)
 
-    plugin: str = Field(description="The model family: its message format and the way it writes tool calls.")
+    plugin: str = Field(
+        description="The model family, so how tools are declared and calls written: function_gemma, llama3, qwen, "
+        "qwen_coder, smollm, or openai for a server's own tools API."
+    )
     id: str | None = Field(
         default=None,
         min_length=1,
@@ -84,20 +92,23 @@ class AdapterSpec(Model):
     exclusive = (("name", "path"), ("name", "gguf"))
     one_of = ("path", "gguf", "name")
 
-    path: RelativePath | None = Field(default=None, description="A PEFT folder or a GGUF file in the bundle.")
+    path: RelativePath | None = Field(
+        default=None,
+        description="A PEFT folder in the bundle, which vLLM and SGLang load when it is needed, or a GGUF file.",
+    )
     gguf: RelativePath | None = Field(default=None, description="A GGUF file of the same adapter, for llama.cpp.")
-    name: str | None = Field(default=None, min_length=1, description="The adapter's name on the server.")
+    name: str | None = Field(default=None, min_length=1, description="The adapter's name on a server that has it.")
     base: str | None = Field(
         default=None, min_length=1, description="The model that it was trained on; with another model it is left out."
     )
 
 
 class Route(Model):
-    """One routing rule; the first that matches chooses the adapter of the next turn."""
+    """One routing rule; the first that matches, in all that it says, chooses the adapter of the next turn."""
 
     one_of = ("when", "after_tool")
 
-    when: str | None = Field(default=None, description="A Jinja expression over turn, node and params.")
+    when: str | None = Field(default=None, description="A Jinja expression over turn, node, params and context.")
     after_tool: str | None = Field(default=None, description="Matches when the last turn called this tool.")
     adapter: str = Field(description="The adapter that answers.")
 
@@ -109,10 +120,13 @@ class GrammarSpec(Model):
         default="typed", description="permissive, strict_json, typed, none or custom; 'typed@1' pins a version."
     )
     mode: Literal["auto", "ebnf", "structural_tag", "json_schema"] = Field(
-        default="auto", description="How the constraint is written."
+        default="auto",
+        description="How the constraint is written; auto is the best that the model family has and the server takes.",
     )
-    parallel_calls: bool = Field(default=False, description="May one turn hold several calls.")
-    text: Literal["forbidden", "allowed"] = Field(default="forbidden", description="May a turn be plain text.")
+    parallel_calls: bool = Field(default=False, description="May one turn hold several calls, 16 at most.")
+    text: Literal["forbidden", "allowed"] = Field(
+        default="forbidden", description="May a turn be plain text, or begin with it."
+    )
     file: RelativePath | None = Field(
         default=None, description="Strategy custom: an EBNF grammar or a structural tag (.json), sent unchanged."
     )
