@@ -11,7 +11,8 @@ from engine.backends.connection import MalformedReplyError
 from engine.errors import BackendError, BackendRejected, BackendUnavailable, ContextLengthError
 
 _CONTEXT = re.compile(
-    r"context (length|size|window)|maximum model length|exceed_context_size|input_tokens|max_tokens.{0,40}too large",
+    r"context (length|size|window)|maximum model length|exceed_context_size|input_tokens|"
+    r"max_tokens.{0,40}(too large|cannot be greater)",
     re.IGNORECASE,
 )
 

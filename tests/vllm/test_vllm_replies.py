@@ -1,0 +1,105 @@
+"""Every family in every mode on a real vLLM: what comes is one call that its tool's schema allows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from toolsets import toolset
+
+from engine import RuntimeClient, RuntimeConfig
+from engine.backends import OpenAIBackend
+from engine.grammar import ConstraintOptions
+from engine.manifest.bundle_model import Sampling
+from engine.messages import Reply, ToolSchema
+from engine.models import PLUGINS, get_plugin
+
+MAX_TOKENS = 256
+SETS = 6
+CASES = [(name, mode) for name in sorted(PLUGINS) for mode in get_plugin(name).modes()]
+
+
+def client(backend: OpenAIBackend, plugin: str, **options: Any) -> RuntimeClient:
+    chosen = ConstraintOptions(max_tokens=MAX_TOKENS, **options)
+    sampling = Sampling(max_tokens=MAX_TOKENS)
+    return RuntimeClient(RuntimeConfig(options=chosen, sampling=sampling), get_plugin(plugin), backend)
+
+
+def problem(reply: Reply, tools: list[ToolSchema], most: int = 1, *, held: bool = True) -> str | None:
+    """Say what is wrong with a reply that is to be calls and nothing else.
+
+    Where a family's constraint does not hold all of a schema (`ModelPlugin.unheld`), a call may be reported instead.
+    """
+    found = len(reply.tool_calls) + (0 if held else len(reply.malformed))
+    if reply.text or not 1 <= found <= most or (held and reply.malformed):
+        return repr(reply)
+    schemas = {tool.name: tool.parameters for tool in tools}
+    for call in reply.tool_calls:
+        errors = list(Draft202012Validator(schemas[call.name]).iter_errors(dict(call.arguments)))
+        if errors:
+            return f"{call}: {errors[0].message}"
+    return None
+
+
+def tool_sets(plugin: str, mode: Any, *, held: bool) -> list[int]:
+    """Return the numbers of tool sets that a family's constraint holds wholly, or does not."""
+    family = get_plugin(plugin)
+    return [seed for seed in range(60) if held == (not any(family.unheld(tool, mode) for tool in toolset(seed)[0]))]
+
+
+async def problems(
+    backend: OpenAIBackend, plugin: str, sets: list[int], most: int = 1, *, held: bool = True, **options: Any
+) -> list[str]:
+    """Ask once for each tool set, all at once, and return what was wrong."""
+    asked = client(backend, plugin, **options)
+
+    async def one(seed: int) -> str | None:
+        tools, request = toolset(seed)
+        reply = await asked.run(request or "Call a tool.", tools, system="You call tools.")
+        found = problem(reply, tools, most, held=held)
+        return f"set {seed}: {found}" if found else None
+
+    return [found for found in await asyncio.gather(*map(one, sets)) if found is not None]
+
+
+def test_every_family_is_here() -> None:
+    assert {name for name, _ in CASES} == {"function_gemma", "llama3", "openai", "qwen", "qwen_coder", "smollm"}
+
+
+@pytest.mark.parametrize(("plugin", "mode"), CASES)
+async def test_every_reply_is_a_call_that_its_schema_allows(backend: OpenAIBackend, plugin: str, mode: str) -> None:
+    held, rest = (tool_sets(plugin, mode, held=held) for held in (True, False))
+    assert len(held[:SETS]) == SETS
+    found = await asyncio.gather(
+        problems(backend, plugin, held[:SETS], mode=mode),
+        problems(backend, plugin, rest[:2], held=False, mode=mode),
+    )
+    assert found == [[], []]
+
+
+@pytest.mark.parametrize("strategy", ["strict_json", "permissive"])
+@pytest.mark.parametrize("plugin", sorted(set(PLUGINS) - {"openai"}))
+async def test_weaker_strategies_still_give_calls_of_a_tool(backend: OpenAIBackend, plugin: str, strategy: str) -> None:
+    tools = [ToolSchema("note", "Note a word.", {"type": "object", "properties": {"word": {"type": "string"}}})]
+    asked = client(backend, plugin, strategy=strategy)
+    reply = await asked.run("Note the word tree.", tools)
+    named = [call.name for call in reply.tool_calls] + [bad.name for bad in reply.malformed if bad.name]
+    assert (set(named) or {"note"}) == {"note"}, reply
+    assert reply.text in (None, ""), reply
+
+
+@pytest.mark.parametrize("plugin", sorted(PLUGINS))
+async def test_several_calls_in_one_reply(backend: OpenAIBackend, plugin: str) -> None:
+    sets = tool_sets(plugin, "auto", held=True)[6:9]
+    assert await problems(backend, plugin, sets, most=99, parallel_calls=True) == []
+
+
+@pytest.mark.parametrize("plugin", sorted(set(PLUGINS) - {"openai"}))
+async def test_text_may_be_allowed(backend: OpenAIBackend, plugin: str) -> None:
+    """With text allowed, a reply is text or a call, never a call that its schema forbids."""
+    asked = client(backend, plugin, text="allowed")
+    tools, _ = toolset(tool_sets(plugin, "auto", held=True)[0])
+    reply = await asked.run("Say hello in one short sentence.", tools)
+    assert reply.text or problem(reply, tools) is None, reply
