@@ -184,7 +184,7 @@ def test_the_table_of_keywords_is_what_the_engine_does() -> None:
 
 def test_the_bounds_under_a_token_limit() -> None:
     tool = ToolSchema("say", "", {"type": "object", "properties": {"s": TEXT}, "required": ["s"]})
-    said = dict(re.findall(r"(\d+) (?:tokens )?(?:leave )?(?:it |all )?(\d+)", section(GRAMMARS, "Bounds")))
+    said = dict(re.findall(r"(\d+)\s(?:tokens\s)?(?:leave\s)?(?:it\s|all\s)?(\d+)", section(GRAMMARS, "Bounds")))
     assert len(said) == 3
     for tokens, characters in said.items():
         options = ConstraintOptions(max_tokens=int(tokens))
