@@ -22,6 +22,7 @@ from vllm_stub import make_stub
 from engine.backends import VllmServer
 from engine.backends.vllm_server import check_port, healthy
 from engine.backends.vllm_server_command import LORA_RANKS, ServeOptions, find_launcher, largest_rank, tool_parser_for
+from engine.backends.vllm_server_log import root_cause, story, tail
 from engine.backends.vllm_server_process import Identity
 from engine.errors import BackendUnavailable, BundleError, ConfigError
 from engine.processes import birth
@@ -382,3 +383,47 @@ def test_the_end_of_the_server_in_the_foreground_is_an_error(stub: Path) -> None
         with pytest.raises(BackendUnavailable, match="vLLM ended"):
             server.wait()
         assert wait_until_gone(processes) == set()
+
+
+# Logs as vLLM 0.32 writes them, shortened
+
+OF_A_WORKER = """\
+(Worker pid=40) ERROR 11-20 10:06:43 [executor.py:953] safetensors.SafetensorError: the header is cut off
+(EngineCore pid=39) ERROR 11-20 10:06:44 [core.py:1510] Exception: WorkerProc failed. See stack trace for root cause.
+(APIServer pid=37) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+"""
+OF_A_SETTING = """\
+pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, Invalid repository. [type=value_error, input_value=ArgsKwargs(...)]
+"""
+SETTING = (
+    "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig: Value error, Invalid repository."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (OF_A_WORKER, "safetensors.SafetensorError: the header is cut off"),
+        (OF_A_SETTING, SETTING),
+        (
+            "usage: x\napi_server.py: error: unrecognized arguments: -a\n",
+            "api_server.py: error: unrecognized arguments: -a",
+        ),
+        ("\x1b[31m(APIServer pid=1)\x1b[0m OSError: no space\n", "OSError: no space"),
+        ("(APIServer pid=1) INFO 11-20 10:06:43 [a.py:1] all is well\n", None),
+        ("", None),
+    ],
+    ids=["worker", "setting", "option", "colour", "none", "empty"],
+)
+def test_the_cause_of_a_failure_is_found(tmp_path: Path, text: str, cause: str | None) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(text)
+    assert root_cause(tail(log)) == cause
+
+
+def test_any_bytes_are_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_bytes(bytes(range(256)) * 2000 + b"\nValueError: \xff here\n")
+    assert story(log).startswith("ValueError: \ufffd here\nthe end of its log:\n")
+    assert story(tmp_path / "none") == "it wrote nothing"

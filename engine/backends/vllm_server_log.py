@@ -16,8 +16,8 @@ _USAGE = re.compile(r"^\S+: error: ")
 _KILLED = re.compile(r"^(Killed|Out of memory|Segmentation fault)", re.IGNORECASE)
 # Errors that only say that there was an error elsewhere.
 _HOLLOW = re.compile(
-    r"See (root cause above|stack trace)|Engine core (proc )?\S* ?(initialization failed|died)|EngineDeadError|SystemExit|"
-    r"CancelledError|KeyboardInterrupt|^[\w.]+$|leaked \w+ objects"
+    r"See (root cause above|stack trace)|Engine core (proc )?\S* ?(initialization failed|died)|EngineDeadError|"
+    r"SystemExit|CancelledError|KeyboardInterrupt|^[\w.]+$|leaked \w+ objects"
 )
 
 
