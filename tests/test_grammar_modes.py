@@ -122,7 +122,10 @@ def test_each_strategy_plugin_and_mode(plugin, mode, strategy, parallel):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_text_before_calls_in_a_structural_tag(plugin, strategy):
     options = {"plugin": plugin, "strategy": strategy, "parallel_calls": True, "text": "allowed"}
-    tag, ebnf = constraint_for(TOOLS, mode="structural_tag", **options), constraint_for(TOOLS, mode="ebnf", **options)
+    tag, ebnf = (
+        constraint_for(TOOLS, mode="structural_tag", **options),
+        constraint_for(TOOLS, mode="ebnf", matcher="xgrammar", **options),
+    )
     frame, call = frame_of(plugin), get_plugin(plugin).format_calls([ToolCall("1", "save", GOOD)])
     for text in (call, "Hello.", f"Hello.\n{call}", f"a{call}{frame.separator}{call}"):
         assert xgrammar_tag_accepts(tag.value, text), text
@@ -145,7 +148,7 @@ def test_a_structural_tag_accepts_exactly_what_ebnf_accepts(data, plugin, strate
     tools = [ToolSchema("save_it", "", schema), ToolSchema("other", "", SAVE)]
     options = {"plugin": plugin, "strategy": strategy, "parallel_calls": parallel, "text": text}
     try:
-        ebnf = constraint_for(tools, mode="ebnf", **options).value
+        ebnf = constraint_for(tools, mode="ebnf", matcher="xgrammar", **options).value
     except ToolGrammarError:
         with pytest.raises(ToolGrammarError):
             constraint_for(tools, mode="structural_tag", **options)

@@ -155,17 +155,26 @@ def json_char(chars: Intervals, rules: Rules, hint: str = "char") -> Expr:
     return rules.add(hint, _json_char(chars))
 
 
+def json_raw(chars: Intervals) -> Intervals:
+    """Return the characters of the set that a JSON string can hold as they are."""
+    return intersect(chars, _RAW)
+
+
 @lru_cache(maxsize=1024)
 def _json_char(chars: Intervals) -> Expr:
-    parts = []
-    raw = intersect(chars, _RAW)
-    if raw:
-        parts.append(char_class(raw))
+    raw = json_raw(chars)
+    parts = [char_class(raw)] if raw else []
+    return Expr(choice(*parts, *json_escapes(chars)).text, 1, 1, "choice")
+
+
+@lru_cache(maxsize=1024)
+def json_escapes(chars: Intervals) -> tuple[Expr, ...]:
+    """Match one character of the set as an escape; nothing where none of them is written so."""
+    parts: list[Expr] = []
     short = "".join(escape for code, escape in _SHORT.items() if any(a <= code <= b for a, b in chars))
     if short:
         parts.append(sequence(literal("\\"), char_class(of(short))))
     plane = intersect(chars, _ESCAPED)
     if plane:
         parts.append(sequence(literal("\\u"), _hex(plane, 4)))
-    parts += _pairs(chars)
-    return Expr(choice(*parts).text, 1, 1, "choice")
+    return (*parts, *_pairs(chars))

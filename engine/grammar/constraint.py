@@ -10,6 +10,7 @@ from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
 
 Kind = Literal["ebnf", "structural_tag", "json_schema", "strict_tools", "none"]
 Mode = Literal["auto", "ebnf", "structural_tag", "json_schema"]
+Matcher = Literal["any", "xgrammar"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class ConstraintOptions:
         text: May a turn be plain text.
         custom: Strategy custom: the bundle's own EBNF text or structural tag.
         bounds: How large the parts of a reply may get where a schema does not say.
+        matcher: What will match replies: `xgrammar` gets texts in the form that it masks quickly, in which the length
+            of a text with escapes is left to the check after parsing; `any` gets them exactly. Structural tags are
+            always for xgrammar.
         max_tokens: The token limit of a reply; with it the bounds shrink until the longest reply fits. None leaves
             them as they are.
     """
@@ -50,6 +54,7 @@ class ConstraintOptions:
     custom: str | Mapping[str, Any] | None = None
     bounds: Bounds = DEFAULT_BOUNDS
     max_tokens: int | None = None
+    matcher: Matcher = "any"
 
 
 NO_CONSTRAINT = Constraint("none")

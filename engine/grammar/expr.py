@@ -113,9 +113,14 @@ def _name_of(hint: str) -> str:
 
 
 class Rules:
-    """The named rules of one grammar; a body that is already there keeps its first name."""
+    """The named rules of one grammar; a body that is already there keeps its first name.
 
-    def __init__(self) -> None:
+    Args:
+        runs: Write texts in the form that xgrammar masks quickly, see `engine.grammar.runs`.
+    """
+
+    def __init__(self, *, runs: bool = False) -> None:
+        self.runs = runs
         self._bodies: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
@@ -167,12 +172,12 @@ class Rules:
             return part if low else optional(part)
         item = part if _is_token(part) else self.name(hint, part)
         if high <= MAX_REPETITION:
-            return _counted(item, low, high)
-        block = self.name(f"{hint}-block", _counted(item, _BLOCK, _BLOCK))
+            return counted(item, low, high)
+        block = self.name(f"{hint}-block", counted(item, _BLOCK, _BLOCK))
         spread = (high - low - _BLOCK + 1) // _BLOCK if high - low >= _BLOCK else 0
         least, rest = divmod(low, _BLOCK)
         tail = high - low - spread * _BLOCK + rest
-        return sequence(self.repeat(block, least, least + spread, f"{hint}-block"), _counted(item, rest, tail))
+        return sequence(self.repeat(block, least, least + spread, f"{hint}-block"), counted(item, rest, tail))
 
     def render(self, root: Expr) -> str:
         """Return the grammar: `root` first, then the rules in the order of their making."""
@@ -185,7 +190,8 @@ def _is_token(part: Expr) -> bool:
     return part.form == "atom" and (part.text[0] in '"[' or part.text[0].isalpha()) and part.text[-1] not in "?}*+"
 
 
-def _counted(item: Expr, low: int, high: int) -> Expr:
+def counted(item: Expr, low: int, high: int) -> Expr:
+    """Match a token `low` to `high` times, in one repetition; see `Rules.repeat` for numbers beyond 2000."""
     if high == 0:
         return EMPTY
     if low == high == 1:

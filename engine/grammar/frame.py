@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.grammar.charset import char_class as one_of
 from engine.grammar.charset import complement, of
 from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
+from engine.grammar.runs import text_in_runs
 from engine.grammar.syntax import JSON_SYNTAX, Syntax
 from engine.messages import ToolSchema
 
@@ -63,6 +64,7 @@ def call_grammar(
     *,
     parallel: bool,
     text: int = 0,
+    runs: bool = False,
 ) -> Written:
     """Return the grammar of a reply that calls one of the tools.
 
@@ -72,8 +74,9 @@ def call_grammar(
         arguments: Writes the arguments of a tool.
         parallel: One to 16 calls instead of exactly one.
         text: Most characters of plain text; with any, a reply is text, calls, or text and then calls.
+        runs: Write texts in the form that xgrammar masks quickly.
     """
-    rules = Rules()
+    rules = Rules(runs=runs)
     one = choice(*(rules.add(f"call-{tool.name}", frame.wrap(tool.name, arguments(tool, rules))) for tool in tools))
     calls = one
     if parallel:
@@ -107,5 +110,8 @@ def free_text(rules: Rules, tag: str, longest: int) -> Expr:
         other = one_of(complement(of(first + char)))
         leave = choice(other, sequence(literal(char), leave)) if leave.text else other
     run = rules.repeat(literal(first), 1, _MAX_LESS_THAN, "run")
+    if rules.runs:
+        others = [sequence(run, leave)] if leave.text else []
+        return text_in_runs(rules, complement(of(first)), others, (1, longest))
     piece = rules.add("text-piece", choice(plain, sequence(run, leave)) if leave.text else plain)
     return rules.repeat(piece, 1, longest, "text")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from engine.grammar.charset import ALL, Intervals, json_char
+from engine.grammar.charset import ALL, Intervals, json_char, json_escapes, json_raw
 from engine.grammar.expr import Expr, Rules, choice, literal, sequence
 from engine.grammar.marked import spells, text_without
+from engine.grammar.runs import text_in_runs
 
 _QUOTE = literal('"')
 
@@ -115,9 +116,9 @@ class JsonSyntax:
         """Match this key with its colon."""
         return sequence(self.literal(name), literal(": "))
 
-    def string(self, rules: Rules, low: int, high: int) -> Expr:
+    def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
         """Match a string of `low` to `high` characters, an escape being one character."""
-        return rules.add(f"string-{low}-{high}", self.quoted(self.run(rules, (low, high), ALL)))
+        return rules.add(f"string-{low}-{high}", self.quoted(self.run(rules, (low, high), ALL, cuts)))
 
     def quoted(self, body: Expr) -> Expr:
         """Match the body between double quotes."""
@@ -127,11 +128,17 @@ class JsonSyntax:
         """Match one character of a set, raw or escaped."""
         return json_char(chars, rules)
 
-    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
+    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals, cuts: int | None = None) -> Expr:
         """Match a text of a number of characters of a set, without the marker."""
         if spells(chars, self.marker):
-            return text_without(rules, self.marker, size, chars, partial(_spell, rules))
+            return text_without(rules, self.marker, size, chars, partial(_spell, rules), _ways)
+        if rules.runs:
+            return text_in_runs(rules, json_raw(chars), json_escapes(chars), size, cuts=cuts)
         return rules.repeat(self.char(rules, chars), *size, "chars")
+
+
+def _ways(chars: Intervals) -> tuple[Intervals, tuple[Expr, ...]]:
+    return json_raw(chars), json_escapes(chars)
 
 
 def _spell(rules: Rules, chars: Intervals, other: str) -> Expr:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.grammar.charset import Intervals, complement, intersect, of
-from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
+from engine.grammar.expr import EMPTY, Expr, Rules, choice, counted, literal, optional, sequence
+from engine.grammar.runs import text_in_runs
 
 Spell = Callable[[Intervals, str], Expr]
 """Writes one character of a set, or the second argument in another way than raw, where there is one."""
+Ways = Callable[[Intervals], tuple[Intervals, tuple[Expr, ...]]]
+"""Tells the characters of a set that can stand as they are, and the other ways of writing one of the set."""
 
 
 def spells(chars: Intervals, marker: str) -> bool:
@@ -20,7 +23,7 @@ def spells(chars: Intervals, marker: str) -> bool:
     return bool(marker) and all(intersect(chars, of(char)) for char in marker)
 
 
-def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Intervals, spell: Spell) -> Expr:
+def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Intervals, spell: Spell, ways: Ways) -> Expr:
     """Match a text of these characters that does not hold the marker.
 
     The length is exact for a text without the marker's first character. In any other that character counts as one
@@ -33,11 +36,17 @@ def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Interv
         size: Least and greatest number of characters.
         chars: The characters of the text; all of the marker's are among them.
         spell: How a character is written.
+        ways: The same, taken apart.
     """
     low, high = size
     if high < len(marker):
+        if rules.runs:
+            plain_chars, others = ways(chars)
+            return text_in_runs(rules, plain_chars, others, size)
         return rules.repeat(rules.add("char", spell(chars, "")), low, high, "chars")
     rest = intersect(chars, complement(of(marker[0])))
+    if rules.runs:
+        return _in_runs(rules, marker, size, _leaving(rest, marker, spell), ways(rest))
     plain = rules.add("char", spell(rest, ""))
     short = rules.add("short", _unit(_short(marker)))
     run = rules.repeat(short, 0, high, "run")
@@ -49,6 +58,16 @@ def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Interv
     enough = sequence(rules.repeat(plain, low, low, "chars"), rules.repeat(piece, 0, high - low, "pieces"), end)
     cut = choice(sequence(start, rules.repeat(piece, 0, high - 1, "pieces"), end), rules.repeat(short, 1, high, "run"))
     return choice(enough, sequence(rules.repeat(plain, 0, low - 1, "chars"), cut))
+
+
+def _in_runs(
+    rules: Rules, marker: str, size: tuple[int, int], leaving: Expr, ways: tuple[Intervals, tuple[Expr, ...]]
+) -> Expr:
+    """Match the text in runs of characters other than the marker's first."""
+    plain, others = ways
+    short = rules.add("short", _unit(_short(marker)))
+    start = rules.add("cut", _unit(sequence(counted(short, 0, size[1]), literal(marker[0]), leaving)))
+    return text_in_runs(rules, plain, [*others, start], size, counted(short, 1, size[1]))
 
 
 def _unit(part: Expr) -> Expr:

@@ -129,7 +129,7 @@ class PatternWriter:
             # A repetition of repetitions shares its room evenly: as many parts as a part has characters.
             room = max(_LEAST_INNER, isqrt(self._longest)) if inner else self._longest
             high = max(low, room // max(1, part.longest), 1)
-        if isinstance(full, Chars) and spells(full.chars, self._syntax.marker):
+        if isinstance(full, Chars) and (self._rules.runs or spells(full.chars, self._syntax.marker)):
             return self._syntax.run(self._rules, (low, high), full.chars)
         repeated = self._rules.repeat(part, low, high, "part")
         return optional(repeated) if low == 0 else repeated

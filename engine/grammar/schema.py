@@ -18,6 +18,7 @@ from engine.grammar.merge import Schema
 from engine.grammar.numeric import Range, integers, numbers
 from engine.grammar.pattern import PatternWriter, narrow, parse_cached, solid
 from engine.grammar.regex import Node, UnsupportedPatternError
+from engine.grammar.runs import few_cuts
 from engine.grammar.shapes import malformed
 from engine.grammar.syntax import JSON_SYNTAX, Syntax
 from engine.grammar.values import any_value
@@ -107,7 +108,7 @@ class SchemaWriter(SchemaWalk[Expr]):
             return None
         if "pattern" not in schema:
             self._report_length(schema, path, high)
-            return self.syntax.string(self.rules, low, high)
+            return self.syntax.string(self.rules, low, high, None if "maxLength" in schema else few_cuts(high))
         try:
             re.compile(schema["pattern"])
             body = self._pattern(schema, low, high, path)

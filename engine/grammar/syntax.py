@@ -115,8 +115,8 @@ class Syntax(Protocol):
         """
         ...
 
-    def string(self, rules: Rules, low: int, high: int) -> Expr:
-        """Match a string of `low` to `high` characters, with its quotes."""
+    def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
+        """Match a string of `low` to `high` characters, with its quotes; `cuts` as in `text_in_runs`."""
         ...
 
     def quoted(self, body: Expr) -> Expr:
@@ -127,7 +127,7 @@ class Syntax(Protocol):
         """Match one character of a set, none of which is missing in `chars`."""
         ...
 
-    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
+    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals, cuts: int | None = None) -> Expr:
         """Match a text of least to most characters of a set that does not hold the marker."""
         ...
 

@@ -1,7 +1,8 @@
 """A whole reply as a structural tag (xgrammar 0.2): what mode ebnf accepts, with a tag for each call.
 
-A structural tag of `or`, `sequence`, `repeat` and `optional` over constants and grammars adds no text of its own, so
-both modes accept the same replies; `triggered_tags` and `tags_with_separator` would not bound the number of calls.
+A structural tag of `or`, `sequence`, `repeat` and `optional` over constants and grammars adds no text of its own, so it
+accepts the same replies as an EBNF for xgrammar; `triggered_tags` and `tags_with_separator` would not bound the number
+of calls.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ def structural_tag(
     if parallel:
         calls = _several(calls, frame.separator)
     if text:
-        rules = Rules()
+        rules = Rules(runs=True)
         before = _grammar(rules, free_text(rules, frame.tag, text))
         calls = _either([_sequence(before, {"type": "optional", "content": calls}), calls])
     return {"type": "structural_tag", "format": calls}
 
 
 def _call(tool: ToolSchema, frame: CallFrame, arguments: Callable[[ToolSchema, Rules], Expr]) -> Format:
-    rules = Rules()
+    rules = Rules(runs=True)
     written = arguments(tool, rules)
     content = _grammar(rules, written) if written.text else _constant("")
     return {"type": "tag", "begin": frame.begin(tool.name), "content": content, "end": frame.close}

@@ -14,7 +14,8 @@ from typing import Any
 from engine.grammar.charset import ALL, Intervals, char_class, complement, intersect, of, split_class, union
 from engine.grammar.expr import Expr, Rules, literal, optional, sequence
 from engine.grammar.json_syntax import JsonSyntax, encodable
-from engine.grammar.marked import spells, text_without
+from engine.grammar.marked import Spell, spells, text_without
+from engine.grammar.runs import text_in_runs
 
 _BLANKS: Intervals = union(((0, 0x20), (0x7F, 0xA0), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x2064)),
                            of("\u1680\u3000\ufeff"))  # fmt: skip
@@ -128,10 +129,10 @@ class TextSyntax:
         written = self if self.bare is None or (self.quoted_keys and not BARE_KEY.fullmatch(name)) else self.bare
         return sequence(literal(before), written.literal(name), literal(colon))
 
-    def string(self, rules: Rules, low: int, high: int) -> Expr:
+    def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
         """Match a string of `low` to `high` characters."""
         low = max(low, self.least)
-        body = self.run(rules, (low, high), self.chars) if self.edges == ALL else self._edged(rules, high)
+        body = self.run(rules, (low, high), self.chars, cuts) if self.edges == ALL else self._edged(rules, high)
         return rules.add(f"string-{low}-{high}", self.quoted(body))
 
     def _edged(self, rules: Rules, high: int) -> Expr:
@@ -145,17 +146,26 @@ class TextSyntax:
 
     def char(self, rules: Rules, chars: Intervals) -> Expr:
         """Match one character of a set."""
-        return rules.add("char", split_class(chars))
+        return rules.add("char", char_class(chars) if rules.runs else split_class(chars))
 
-    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals) -> Expr:
+    def run(self, rules: Rules, size: tuple[int, int], chars: Intervals, cuts: int | None = None) -> Expr:  # noqa: ARG002 - raw text is cut only where a marker may start
         """Match a text of a number of characters of a set, without the marker."""
         if spells(chars, self.marker):
-            return text_without(rules, self.marker, size, chars, _spell)
+            return text_without(rules, self.marker, size, chars, char_speller(rules), only_raw)
+        if rules.runs:
+            return text_in_runs(rules, chars, [], size)
         return rules.repeat(self.char(rules, chars), *size, "chars")
 
 
-def _spell(chars: Intervals, other: str) -> Expr:  # noqa: ARG001 - a raw text has no other way to write a character
-    return split_class(chars)
+def char_speller(rules: Rules) -> Spell:
+    """Return how a raw text writes a character: there is no other way than that."""
+    write = char_class if rules.runs else split_class
+    return lambda chars, _: write(chars)
+
+
+def only_raw(chars: Intervals) -> tuple[Intervals, tuple[Expr, ...]]:
+    """Tell the ways of a raw text: each character as it is."""
+    return chars, ()
 
 
 def _holds(chars: Intervals, char: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.grammar.bounds import Bounds
 from engine.grammar.expr import Expr, Rules, choice, literal, optional, sequence
 from engine.grammar.numeric import Range, numbers
+from engine.grammar.runs import few_cuts
 from engine.grammar.syntax import Syntax
 
 _KEY_LENGTH = 200
@@ -46,7 +47,8 @@ def any_value(rules: Rules, bounds: Bounds, syntax: Syntax, depth: int | None = 
     """Match any value of at most `depth` levels (default: the bounds' own)."""
     depth = bounds.depth if depth is None else depth
     number = numbers(Range(), bounds.digits, rules)
-    text = syntax.string(rules, *bounds.string_range(0, None))
+    low, high = bounds.string_range(0, None)
+    text = syntax.string(rules, low, high, few_cuts(high))
     flat = [text, *([number] if number else []), *map(literal, _NOTHING_MORE)]
     if depth <= 1:
         return rules.add("value-1", choice(*flat))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.errors import UnenforcedError
-from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Kind, Mode
+from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Kind, Matcher, Mode
 from engine.kernel.history import trim
 from engine.messages import Message, ToolSchema
 from engine.models.base import ModelPlugin
@@ -65,7 +65,7 @@ class PromptBuilder:
     def _choose(self, tools: Sequence[ToolSchema], kinds: Collection[Kind] | None) -> Constraint:
         made: list[Constraint] = []
         for mode in self._modes():
-            made.append(self._made(tools, mode))
+            made.append(self._made(tools, mode, kinds or ()))
             if kinds is None or made[-1].kind == "none" or made[-1].kind in kinds:
                 return made[-1]
         raise UnenforcedError(_no_kind(self._plugin.name, [one.kind for one in made], kinds or ()))
@@ -76,10 +76,12 @@ class PromptBuilder:
             return (self._options.mode,)
         return tuple(mode for mode in self._plugin.modes() if mode != "auto")
 
-    def _made(self, tools: Sequence[ToolSchema], mode: Mode) -> Constraint:
-        key = f"{mode} {json.dumps([(tool.name, tool.parameters) for tool in tools], default=dict)}"
+    def _made(self, tools: Sequence[ToolSchema], mode: Mode, kinds: Collection[Kind]) -> Constraint:
+        # Who takes structural tags matches with xgrammar.
+        matcher: Matcher = "xgrammar" if "structural_tag" in kinds else "any"
+        key = f"{mode} {matcher} {json.dumps([(tool.name, tool.parameters) for tool in tools], default=dict)}"
         if key not in self._constraints:
-            self._constraints[key] = self._plugin.constraint(tools, replace(self._options, mode=mode))
+            self._constraints[key] = self._plugin.constraint(tools, replace(self._options, mode=mode, matcher=matcher))
         return self._constraints[key]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
+from engine.grammar.constraint import Constraint, ConstraintOptions, Matcher, Mode
 from engine.grammar.ordering import order_arguments
 from engine.messages import Reply, ToolCall, ToolSchema
 from engine.models.base import ModelPlugin
@@ -23,20 +23,31 @@ def _tools(tools: Iterable[AnyTool]) -> list[ToolSchema]:
     return [ToolSchema.from_any(tool) for tool in tools]
 
 
-def constraint_for(
+def constraint_for(  # noqa: PLR0913 - what a manifest's grammar block can say, each with its default
     tools: Iterable[AnyTool],
     plugin: str | ModelPlugin = "qwen",
     strategy: str = "typed",
     mode: Mode = "auto",
     parallel_calls: bool = False,
     text: Literal["forbidden", "allowed"] = "forbidden",
+    *,
+    matcher: Matcher = "any",
 ) -> Constraint:
     """Return what a reply that may call these tools can look like; the same arguments give the same constraint.
+
+    Args:
+        tools: The tools.
+        plugin: The model family.
+        strategy: How strictly the reply is held.
+        mode: How the constraint is written; `auto` is the family's best.
+        parallel_calls: May one reply hold several calls.
+        text: May the reply be plain text.
+        matcher: `xgrammar` for a server that matches with it (vLLM, SGLang): an EBNF whose texts it masks quickly.
 
     Raises:
         ConfigError: The plugin, the strategy or the mode does not exist, or a tool's schema has no grammar.
     """
-    options = ConstraintOptions(strategy, mode, parallel_calls, text)
+    options = ConstraintOptions(strategy, mode, parallel_calls, text, matcher=matcher)
     return _plugin(plugin).constraint(_tools(tools), options)
 
 

@@ -174,7 +174,7 @@ class Ours(_Candidate):
     """The engine's typed strategy for the Hermes format."""
 
     def build(self, tools: Sequence[ToolSchema], mode: Any) -> str:
-        value = constraint_for(tools, plugin="qwen", strategy="typed", mode=mode).value
+        value = constraint_for(tools, plugin="qwen", strategy="typed", mode=mode, matcher="xgrammar").value
         return value if isinstance(value, str) else json.dumps(value)
 
     def compile(self, compiler: Any, text: str, mode: str) -> Any:

@@ -78,7 +78,8 @@ class ToolGrammar:
         kind: Kind = "ebnf" if options.mode == "auto" else options.mode
         if kind == "json_schema":
             _check_json(frame, options)
-        reply = _Reply(self, _content(tools), frame, options.parallel_calls, options.text == "allowed")
+        runs = kind == "ebnf" and options.matcher == "xgrammar"
+        reply = _Reply(self, _content(tools), frame, options.parallel_calls, options.text == "allowed", runs)
         written = _written(reply, kind, options.bounds, options.max_tokens)
         # Whoever gets a constraint may change it, so only its text is kept.
         return Constraint(kind, written if kind == "ebnf" else json.loads(written), f"{self.name}@{self.version}")
@@ -116,6 +117,7 @@ class _Reply:
     frame: CallFrame
     parallel: bool
     text: bool
+    runs: bool
 
     def tools(self) -> list[ToolSchema]:
         return [ToolSchema(name, "", parameters) for name, parameters in json.loads(self.content)]
@@ -125,7 +127,9 @@ class _Reply:
 
     def write(self, bounds: Bounds) -> Written:
         text = bounds.string if self.text else 0
-        return call_grammar(self.tools(), self.frame, self.arguments(bounds), parallel=self.parallel, text=text)
+        return call_grammar(
+            self.tools(), self.frame, self.arguments(bounds), parallel=self.parallel, text=text, runs=self.runs
+        )
 
     def tag(self, bounds: Bounds) -> dict[str, Any]:
         text = bounds.string if self.text else 0
@@ -145,7 +149,7 @@ def _fitted(reply: _Reply, bounds: Bounds, max_tokens: int | None) -> Bounds:
     if not reply.strategy.ends:
         return replace(bounds, string=min(bounds.string, max_tokens))
     # Several calls share the limit as the model likes, so a single one is measured.
-    single = replace(reply, parallel=False)
+    single = replace(reply, parallel=False, runs=False)
     return fit(bounds, lambda smaller: single.write(smaller).longest, max_tokens)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.grammar.bounds import Bounds
-from engine.grammar.charset import ALL, Intervals, complement, intersect, of, split_class
+from engine.grammar.charset import ALL, Intervals, complement, intersect, of
 from engine.grammar.charset import char_class as one_of
 from engine.grammar.expr import Expr, Rules, choice, literal, sequence
 from engine.grammar.marked import text_without
+from engine.grammar.runs import text_in_runs
 from engine.grammar.strategies.base import ToolGrammar
 from engine.grammar.syntax import Syntax
+from engine.grammar.text_syntax import char_speller, only_raw
 from engine.messages import ToolSchema
 
 # JSON forbids control characters in strings.
@@ -22,23 +24,28 @@ def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds, syntax: Syntax) -
     if syntax.end and syntax.end == syntax.braces[1]:
         return _balanced(rules, bounds, syntax.braces)
     if syntax.end:
-        body = text_without(rules, syntax.end, (0, bounds.string), ALL, lambda chars, _: split_class(chars))
+        body = text_without(rules, syntax.end, (0, bounds.string), ALL, char_speller(rules), only_raw)
     else:
         # The text cannot run past a frame that closes after a line break.
-        body = rules.repeat(one_of(_NO_CONTROL), 0, bounds.string, "anything")
+        body = _text(rules, _NO_CONTROL, [], bounds.string, "anything")
     return rules.add("arguments", sequence(first, body, last))
 
 
 def _balanced(rules: Rules, bounds: Bounds, braces: tuple[str, str]) -> Expr:
     """Match braces with any text in which braces outside of quotes come in pairs, so that it ends with the call."""
-    quoted = choice(one_of(_without('"\\')), sequence(literal("\\"), one_of(_NO_CONTROL)))
-    string = sequence(literal('"'), rules.repeat(quoted, 0, bounds.string, "quoted"), literal('"'))
-    parts = [one_of(_without('"' + "".join(braces))), rules.add("string", string)]
+    quoted = _text(rules, _without('"\\'), [sequence(literal("\\"), one_of(_NO_CONTROL))], bounds.string, "quoted")
+    parts = [rules.add("string", sequence(literal('"'), quoted, literal('"')))]
     if bounds.depth > 1:
         inner = bounds.inner()
         parts.append(_balanced(rules, replace(inner, depth=bounds.depth - 1), braces))
-    body = rules.repeat(choice(*parts), 0, bounds.string, "piece")
+    body = _text(rules, _without('"' + "".join(braces)), parts, bounds.string, "piece")
     return rules.add("arguments", sequence(literal(braces[0]), body, literal(braces[1])))
+
+
+def _text(rules: Rules, plain: Intervals, others: list[Expr], longest: int, hint: str) -> Expr:
+    if rules.runs:
+        return text_in_runs(rules, plain, others, (0, longest))
+    return rules.repeat(choice(one_of(plain), *others), 0, longest, hint)
 
 
 def _without(chars: str) -> Intervals:
