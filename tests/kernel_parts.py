@@ -48,6 +48,9 @@ class ScriptedBackend:
     async def kinds(self):
         return ("ebnf", "structural_tag", "json_schema", "strict_tools")
 
+    async def spelled(self, constraint):
+        return {}
+
     async def prepare(self, adapters, models=()):
         pass
 

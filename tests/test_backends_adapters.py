@@ -351,6 +351,9 @@ async def test_an_adapter_of_a_deeper_model_is_refused(
     lora.script.models[0]["root"] = str(tmp_path / "base")
     with pytest.raises(BundleError, match=r"adapter 'docs' changes 2 layers, and the model of http.* has 1"):
         await backend.prepare([docs])
+    (tmp_path / "base/config.json").write_text('{"num_hidden_layers": 2, "hidden_size": 576}')
+    with pytest.raises(BundleError, match=r"adapter 'docs' is \d+ wide, and the model of http.* 576: serve the model"):
+        await backend.prepare([docs])
     (tmp_path / "base/config.json").write_text('{"num_hidden_layers": 2}')
     await backend.prepare([docs])
 

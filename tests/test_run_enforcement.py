@@ -120,6 +120,18 @@ async def test_a_hosted_server_holds_its_own_calls_to_strict_schemas(tmp_path, p
         assert not {"max_tokens", "top_p", "structured_outputs", "grammar"} & set(body)
 
 
+async def test_a_constraint_that_the_dialect_cannot_spell_is_refused_before_the_run(tmp_path, project, server) -> None:
+    """The kind is in force, the bundle's own schema is not in the subset that strict mode takes."""
+    server.models = [{"id": "gpt", "owned_by": "system"}]
+    settings = {"backend": {"kind": "openai", "base_url": server.api, "dialect": "openai", "model": "gpt"}}
+    (project / "engine.yaml").write_text(json.dumps(settings))
+    hosted = make_bundle(tmp_path / "hosted", MANIFEST)
+    with pytest.raises(UnenforcedError, match=r"the schema of the reply .*; --allow-unconstrained runs it all the"):
+        await engine.run(hosted, [project], project=project)
+    assert (server.bodies, server.canaries) == ([], [])
+    assert not (project / ".engine").exists()
+
+
 async def test_what_is_not_constrained_needs_no_canary(tmp_path, project, server) -> None:
     server.models = [{"id": "m", "owned_by": "somebody"}]
     free = make_bundle(tmp_path / "free", MANIFEST + "grammar: {strategy: none}\n")

@@ -92,6 +92,14 @@ class Backend(Protocol):
         """The kinds of constraint that the server can be asked for; empty where it cannot be asked for any."""
         ...
 
+    async def spelled(self, constraint: Constraint) -> Mapping[str, Any]:
+        """The fields with which a request asks this server for a constraint; nothing of it is sent.
+
+        Raises:
+            BackendRejected: The server cannot be asked for it.
+        """
+        ...
+
     async def prepare(self, adapters: Sequence[Adapter], models: Sequence[str] = ()) -> None:
         """Make adapters ready to answer before the first request.
 

@@ -19,7 +19,7 @@ from engine.backends.server_info import normalise
 from engine.backends.supervisor import AdapterFile, Running, Supervisor
 from engine.backends.weights import Weights, weights_of_file
 from engine.errors import BackendError, BackendRejected, BackendUnavailable, EngineError
-from engine.grammar.constraint import Kind
+from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
@@ -98,6 +98,14 @@ class EmbeddedBackend:
     async def model_name(self) -> str:
         """Return the model's name; nothing is started."""
         return self.weights.name
+
+    async def spelled(self, constraint: Constraint) -> Mapping[str, Any]:
+        """Return the fields with which a request asks llama.cpp for a constraint.
+
+        Raises:
+            BackendRejected: It knows none of this kind.
+        """
+        return LlamaCpp().constrain(constraint)
 
     async def software(self) -> str:
         """Start the model and return what runs it."""

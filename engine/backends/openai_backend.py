@@ -17,7 +17,7 @@ from engine.backends.served import Served
 from engine.backends.server_info import ServerInfo, parse_models
 from engine.backends.targets import Target, Targets
 from engine.errors import BackendError, BackendRejected, ConfigError
-from engine.grammar.constraint import Kind
+from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
 _T = TypeVar("_T")
@@ -129,6 +129,14 @@ class OpenAIBackend:
     async def kinds(self) -> tuple[Kind, ...]:
         """Return the kinds of constraint that the server can be asked for."""
         return (await self._ask()).dialect.kinds
+
+    async def spelled(self, constraint: Constraint) -> Mapping[str, Any]:
+        """Return the fields with which a request asks this server for a constraint.
+
+        Raises:
+            BackendRejected: Its dialect cannot spell it.
+        """
+        return (await self._ask()).dialect.constrain(constraint)
 
     async def software(self) -> str:
         """Return the server's software and its version, as far as it says."""

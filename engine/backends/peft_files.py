@@ -1,9 +1,10 @@
 """What the files of a PEFT folder say about an adapter, read before a server is asked to load it.
 
-A server checks little: vLLM 0.32 loads an adapter whose rank is not the one that its configuration names, and leaves
-out the layers that its model lacks, both without a word. The weights themselves are not read, only the header of
-`adapter_model.safetensors`: eight bytes of length (little-endian), then JSON that names each tensor's type, shape and
-place (source: the format's description in the safetensors repository). Both files are untrusted.
+A server checks little: vLLM 0.32 loads an adapter whose rank is not the one that its configuration names or which is
+narrower than the model, and leaves out the layers that its model lacks, all without a word. The weights themselves
+are not read, only the header of `adapter_model.safetensors`: eight bytes of length (little-endian), then JSON that
+names each tensor's type, shape and place (source: the format's description in the safetensors repository). Both files
+are untrusted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from engine.models.base import Adapter
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LONGEST_HEADER = 100_000_000
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
+_INPUT = re.compile(r"\.[qkv]_proj\.lora_A(?:\.\w+)?\.weight$")
 _SIDE = re.compile(r"\.lora_([AB])(?:\.\w+)?\.weight$")
 
 
@@ -33,11 +35,13 @@ class PeftFacts:
         rank: Its highest rank.
         base: The model that it was trained on, as PEFT noted it: a name or a path; empty when it did not.
         layers: One more than the highest layer that it changes; 0 when it names no layers.
+        width: The width of the model's hidden state, as the attention's inputs tell; 0 when it changes none of them.
     """
 
     rank: int
     base: str = ""
     layers: int = 0
+    width: int = 0
 
 
 def read_peft(adapter: Adapter) -> PeftFacts:
@@ -59,7 +63,8 @@ def read_peft(adapter: Adapter) -> PeftFacts:
     for name, shape in shapes.items():
         _check_rank(f"{who}: {folder / WEIGHTS}", name, shape, ranks)
     layers = [int(match[1]) + 1 for match in map(_LAYER.search, shapes) if match]
-    return PeftFacts(max(ranks), str(config.get("base_model_name_or_path") or ""), max(layers, default=0))
+    width = next((shape[1] for name, shape in shapes.items() if _INPUT.search(name)), 0)
+    return PeftFacts(max(ranks), str(config.get("base_model_name_or_path") or ""), max(layers, default=0), width)
 
 
 def content_of(adapter: Adapter) -> str:

@@ -100,7 +100,7 @@ class AdapterLoader:
     async def _first(self, adapter: Adapter, name: str) -> bool:
         """Use a version of an adapter for the first time here; says whether the server has it."""
         stamp, facts = _stamp(adapter), await asyncio.to_thread(read_peft, adapter)
-        self._check_layers(adapter, facts)
+        self._check_shape(adapter, facts)
         self._stamps.setdefault(name, stamp)
         if self._served.offers(name):
             return True
@@ -149,15 +149,21 @@ class AdapterLoader:
                 continue
             self._served.remove(row.id)
 
-    def _check_layers(self, adapter: Adapter, facts: PeftFacts) -> None:
-        """Refuse an adapter of a deeper model, where the model's configuration lies on this machine."""
+    def _check_shape(self, adapter: Adapter, facts: PeftFacts) -> None:
+        """Refuse an adapter of a deeper or narrower model, where the model's configuration lies on this machine."""
         trained_on = f" ({facts.base})" if facts.base else ""
         for root in {row.root for row in self._served.info.models if row.parent is None and row.root}:
-            layers = _layers_of(Path(root))
-            if layers is not None and facts.layers > layers:
+            config = _config_of(Path(root))
+            layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+            wrong = None
+            if isinstance(layers, int) and facts.layers > layers:
+                wrong = f"changes {facts.layers} layers, and the model of {self._served.url} has {layers}"
+            elif isinstance(width, int) and facts.width not in (0, width):
+                wrong = f"is {facts.width} wide, and the model of {self._served.url} {width}"
+            if wrong is not None:
                 raise BundleError(
-                    f"adapter {adapter.name!r} changes {facts.layers} layers, and the model of {self._served.url} has "
-                    f"{layers}: serve the model that it was trained on{trained_on}, or run with --adapter none"
+                    f"adapter {adapter.name!r} {wrong}: serve the model that it was trained on{trained_on}, or run "
+                    f"with --adapter none"
                 )
 
 
@@ -179,13 +185,13 @@ def _stamp(adapter: Adapter) -> tuple[int, ...]:
     return tuple(marks)
 
 
-def _layers_of(root: Path) -> int | None:
-    """Return the number of layers that a model's `config.json` gives, or None where it cannot be read."""
+def _config_of(root: Path) -> Mapping[str, Any]:
+    """Return a model's `config.json`, empty where it cannot be read."""
     try:
-        layers = json.loads((root / "config.json").read_text("utf-8")).get("num_hidden_layers")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
-    return layers if isinstance(layers, int) else None
+        config = json.loads((root / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _no_endpoint(error: Any) -> bool:

@@ -15,12 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.backends.adapter_words import LORA_RANKS
 from engine.backends.peft_files import read_peft
 from engine.errors import BundleError, ConfigError
 from engine.models.base import Adapter
 
-# What --max-lora-rank takes.
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Each slot costs GPU memory for a whole adapter of the largest rank.
 MOST_SLOTS = 8
 _STRUCTURED_OUTPUTS = '{"backend":"xgrammar","disable_any_whitespace":true}'

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from engine.errors import ConfigError
+from engine.grammar.argument_check import fits
 from engine.grammar.refs import resolve
 
 _MAX_DEPTH = 64
@@ -18,7 +20,7 @@ def order_arguments(schema: Mapping[str, Any] | bool, value: Any) -> Any:
 def _ordered(root: Mapping[str, Any] | bool, schema: Any, value: Any, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         return value
-    views = list(_views(root, schema, 0))
+    views = list(_views(root, schema, value, 0))
     if isinstance(value, Mapping):
         named: dict[str, Any] = {}
         for view in views:
@@ -37,13 +39,27 @@ def _ordered(root: Mapping[str, Any] | bool, schema: Any, value: Any, depth: int
     return value
 
 
-def _views(root: Mapping[str, Any] | bool, schema: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    """Yield the schema and everything that applies to the same value."""
+def _views(root: Mapping[str, Any] | bool, schema: Any, value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """Yield the schema and everything that applies to the same value; of alternatives, those that it fits first."""
     if not isinstance(schema, Mapping) or depth > 16:
         return
     yield schema
     if isinstance(schema.get("$ref"), str):
-        yield from _views(root, resolve(root, schema["$ref"]), depth + 1)
-    for key in ("allOf", "anyOf", "oneOf"):
-        for part in schema.get(key, ()):
-            yield from _views(root, part, depth + 1)
+        yield from _views(root, resolve(root, schema["$ref"]), value, depth + 1)
+    for part in schema.get("allOf", ()):
+        yield from _views(root, part, value, depth + 1)
+    for key in ("anyOf", "oneOf"):
+        for part in sorted(schema.get(key, ()), key=lambda part: not _fits(root, part, value)):
+            yield from _views(root, part, value, depth + 1)
+
+
+def _fits(root: Mapping[str, Any] | bool, part: Any, value: Any) -> bool:
+    """Whether a value fits one alternative, as far as the schema can be used."""
+    if not isinstance(part, Mapping):
+        return part is True
+    known = root if isinstance(root, Mapping) else {}
+    defs = {key: known[key] for key in ("$defs", "definitions") if key in known}
+    try:
+        return fits({**part, **defs}, value)
+    except ConfigError:
+        return False

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.backends import Backend, Enforcement, in_force
-from engine.errors import UnenforcedError
+from engine.errors import BackendRejected, UnenforcedError
 from engine.grammar.constraint import Kind
 from engine.kernel import PromptBuilder
 from engine.run.plan import Assignment
 
 _WAYS_OUT = (
     "look at engine doctor; correct backend.dialect in engine.yaml, update the server or choose another grammar.mode "
-    "in bundle.yaml; --allow-unconstrained runs all the same"
+    "in bundle.yaml"
 )
 
 
@@ -31,15 +31,20 @@ class Findings:
 
 
 async def declared_kind(assignment: Assignment, backend: Backend) -> Kind:
-    """Return the kind of constraint that a bundle's requests carry on this server.
+    """Return the kind of constraint that a bundle's requests carry on this server, having seen that it can be spelled.
 
     Raises:
-        UnenforcedError: The server takes none that the bundle can be asked with.
+        UnenforcedError: The server takes none that the bundle can be asked with, or not this one.
         ConfigError: The bundle's tools cannot be constrained as its manifest says.
     """
     bundle = assignment.bundle
     prompts = PromptBuilder(assignment.plugin, bundle.constraint_options())
-    return prompts.constraint(bundle.tool_schemas, await backend.kinds()).kind
+    constraint = prompts.constraint(bundle.tool_schemas, await backend.kinds())
+    try:
+        await backend.spelled(constraint)
+    except BackendRejected as error:
+        raise UnenforcedError(str(error)) from error
+    return constraint.kind
 
 
 class Enforcer:
@@ -64,31 +69,33 @@ class Enforcer:
         """
         findings = Findings()
         for assignment in assignments:
-            problem, bare = await self._problem(assignment)
+            problem, way_out, bare = await self._problem(assignment)
             if problem is None:
                 continue
             name = assignment.bundle.name
             if not self._allow:
                 raise UnenforcedError(
-                    f"bundle '{name}' cannot be run as it declares: {problem}. What to do: {_WAYS_OUT}"
+                    f"bundle '{name}' cannot be run as it declares: {problem}{way_out}; --allow-unconstrained runs it "
+                    f"all the same"
                 )
             findings.notes.append(f"bundle '{name}' runs unconstrained: {problem}")
             if bare:
                 findings.bare.add(name)
         return findings
 
-    async def _problem(self, assignment: Assignment) -> tuple[str | None, bool]:
-        """Return what keeps a constraint from being in force, and whether the server cannot even be asked for it."""
+    async def _problem(self, assignment: Assignment) -> tuple[str | None, str, bool]:
+        """Return what keeps a constraint from being in force, a way out, and whether it cannot even be asked for."""
         try:
             kind = await declared_kind(assignment, self._backend)
         except UnenforcedError as error:
-            return str(error), True
+            return str(error), "", True
         key = (assignment.model, kind)
         if key not in self._seen:
             self._seen[key] = await in_force(self._backend, kind, assignment.model)
         found = self._seen[key]
         if found.in_force:
-            return None, False
+            return None, "", False
         model = f" for the model {assignment.model!r}" if assignment.model else ""
         what = "refuses" if found.refused else "ignores"
-        return f"{self._backend.url} {what} a constraint of kind {kind}{model}: {found.detail}", found.refused
+        problem = f"{self._backend.url} {what} a constraint of kind {kind}{model}: {found.detail}"
+        return problem, f". What to do: {_WAYS_OUT}", found.refused
