@@ -405,7 +405,17 @@ def write_model(path: Path, architecture: str, name: str) -> Path:
 
 @pytest.mark.parametrize(
     ("architecture", "name", "plugin"),
-    [("qwen2", "Any", "qwen"), ("qwen3", "Any", "qwen"), ("llama", "SmolLM2", "smollm"), ("llama", "Mine", None)],
+    [
+        ("qwen2", "Any", "qwen"),
+        ("qwen3", "Any", "qwen"),
+        ("qwen3moe", "Qwen3 Coder 30B A3B Instruct", "qwen_coder"),
+        ("qwen2", "Qwen2.5 Coder 0.5B Instruct", "qwen"),
+        ("gemma3", "FunctionGemma 270M It", "function_gemma"),
+        ("gemma3", "Gemma 3 270M It", None),
+        ("llama", "SmolLM2", "smollm"),
+        ("llama", "Llama 3.2 1B Instruct", "llama3"),
+        ("llama", "Mine", None),
+    ],
 )
 def test_a_user_s_own_file(tmp_path: Path, architecture: str, name: str, plugin: str | None) -> None:
     weights = resolve_weights(str(write_model(tmp_path / "own.gguf", architecture, name)))

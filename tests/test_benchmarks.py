@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ import pytest
 
 from tests.benchmarks.__main__ import BENCHMARKS, main, measure
 from tests.benchmarks.harness import Aim, Row, Sample, Scale, in_turns
-from tests.benchmarks.report import BEGIN, END, markdown, text_table, write_between_markers
+from tests.benchmarks.report import BEGIN, END, text_table, write_between_markers
 from tests.benchmarks.servers import VLLM_URL
 
 ROWS = {
@@ -134,7 +135,7 @@ def test_tables_say_which_aims_are_missed(tmp_path: Path) -> None:
     ]
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", "utf-8")
-    write_between_markers(page, markdown(rows))
+    write_between_markers(page, rows)
     text = page.read_text("utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -146,11 +147,24 @@ def test_tables_say_which_aims_are_missed(tmp_path: Path) -> None:
     assert "absent: not there" in text_table(rows)
 
 
+def test_what_is_not_measured_again_stays(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n", "utf-8")
+    first, second = (Row(name, "row", "ms", "floor", 2.0, 1.0, Aim("ratio", "<=", 1.3)) for name in "AB")
+    write_between_markers(page, [first, second])
+    write_between_markers(page, [dataclasses.replace(second, ours=1.0)])
+    text = page.read_text("utf-8")
+    assert text.count("### A\n") == text.count("### B\n") == 1
+    assert "| row | ms | 2 | floor | 1 | 2.00 | ≤ 1.3 times | **no** |" in text
+    assert "| row | ms | 1 | floor | 1 | 1.00 | ≤ 1.3 times | yes |" in text
+    assert text.count("Missed aims: A: row.") == 1
+
+
 def test_page_without_markers_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing here", "utf-8")
     with pytest.raises(SystemExit, match="markers"):
-        write_between_markers(page, "table")
+        write_between_markers(page, [])
     assert page.read_text("utf-8") == "nothing here"
 
 

@@ -25,6 +25,11 @@ def quiet() -> bool:
     return bool(context and context.find_root().params.get("quiet"))
 
 
+def count(number: int, thing: str) -> str:
+    """Return a number with its noun: `1 task`, `2 tasks`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """Tell the user something that is not a result."""
     if not quiet():

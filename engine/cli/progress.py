@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from engine.cli.console import printable, quiet
+from engine.cli.console import count, printable, quiet
 from engine.events import Event, RunPlanned, StoredEvent, TaskFinished, TaskStarted
 from engine.run import Mirror, RunResult
 
@@ -45,7 +45,7 @@ class PlainView:
     async def on_event(self, event: Event) -> None:
         """Show the plan and the finished tasks."""
         if isinstance(event, RunPlanned):
-            self.say(f"{event.tasks} tasks on {event.nodes} nodes of {event.files} files")
+            self.say(f"{count(event.tasks, 'task')} on {count(event.nodes, 'node')} of {count(event.files, 'file')}")
         elif isinstance(event, TaskFinished):
             self.say(task_line(event))
 

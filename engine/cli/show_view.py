@@ -6,6 +6,8 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from engine.cli.console import count
+
 
 def lines_of_run(events: Iterable[Mapping[str, Any]], pattern: str | None) -> Iterator[str]:
     """Yield what came of a run: its settings, a line per task (or the turns of the matching ones), its end.
@@ -20,7 +22,8 @@ def lines_of_run(events: Iterable[Mapping[str, Any]], pattern: str | None) -> It
         if kind == "run:started":
             yield f"run {event['run_id']}: {', '.join(event['bundles'])} on {', '.join(event['targets'])}"
         elif kind == "run:planned":
-            yield f"{event['tasks']} tasks on {event['nodes']} nodes of {event['files']} files"
+            nodes, files = count(event["nodes"], "node"), count(event["files"], "file")
+            yield f"{count(event['tasks'], 'task')} on {nodes} of {files}"
         elif kind == "task:started" and pattern and matches(event, pattern):
             shown.add(event["task_id"])
         elif kind == "task:finished" and (not pattern or event["task_id"] in shown):

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.benchmarks.harness import Row, Scale
-from tests.benchmarks.report import markdown, text_table, write_between_markers
+from tests.benchmarks.report import markdown, sections, text_table, write_between_markers
 
 BENCHMARKS = {
     "startup": "start-up of the command and the package, beside bare Python",
@@ -43,7 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the rows as JSON")
     form.add_argument("--markdown", action="store_true", help="print the rows as Markdown tables")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the markers of a page")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="PAGE",
+        help="put the tables between the markers of a page, in place of their last ones",
+    )
     options = parser.parse_args(argv)
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
@@ -57,9 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     elif options.markdown:
-        print(markdown(rows))
+        print(markdown(sections(rows)))
     if options.write:
-        write_between_markers(options.write, markdown(rows))
+        write_between_markers(options.write, rows)
     return 1 if any(row.met is False for row in rows) else 0
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.benchmarks.harness import Row
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+_MISSED = "Missed aims: "
 _HEAD = ("what", "unit", "ours", "beside", "other", "ratio", "aim", "met")
 
 
@@ -49,25 +50,38 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join([*shown, *notes])
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return one table per benchmark."""
-    parts = [f"Measured on {machine()}."]
+def sections(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the table of each benchmark, with its notes and where it was measured."""
+    found = {}
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         own = [row for row in rows if row.benchmark == benchmark]
         lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
         lines += ["| " + " | ".join(cells(row)) + " |" for row in own]
         notes = [f"- {row.name}: {row.note}" for row in own if row.note]
-        parts += [f"### {benchmark}", "\n".join(lines), *(["\n".join(notes)] if notes else [])]
-    missed = [f"{row.benchmark}: {row.name}" for row in rows if row.met is False]
-    parts.append("Missed aims: " + ("; ".join(missed) if missed else "none") + ".")
-    return "\n\n".join(parts)
+        parts = ["\n".join(lines), *(["\n".join(notes)] if notes else []), f"Measured on {machine()}."]
+        found[benchmark] = "\n\n".join(parts)
+    return found
 
 
-def write_between_markers(path: Path, table: str) -> None:
-    """Replace what stands between the two markers of a page."""
+def markdown(tables: Mapping[str, str]) -> str:
+    """Return the sections one after another, and the aims that were missed."""
+    missed = [
+        f"{title}: {line.split('|')[1].strip()}"
+        for title, text in tables.items()
+        for line in text.splitlines()
+        if line.endswith("| **no** |")
+    ]
+    parts = [f"### {title}\n\n{text}" for title, text in tables.items()]
+    return "\n\n".join([*parts, f"{_MISSED}{'; '.join(missed) if missed else 'none'}."])
+
+
+def write_between_markers(path: Path, rows: Sequence[Row]) -> None:
+    """Replace the sections of what was measured between the two markers of a page; the others stay as they are."""
     text = path.read_text("utf-8")
     before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    inside, closed, after = rest.partition(END)
     if not found or not closed:
         raise SystemExit(f"{path} lacks the markers {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", "utf-8")
+    kept = dict(part.split("\n\n", 1) for part in inside.partition(_MISSED)[0].strip().split("### ")[1:])
+    tables = {title: text.strip() for title, text in kept.items()} | sections(rows)
+    path.write_text(f"{before}{BEGIN}\n\n{markdown(tables)}\n\n{END}{after}", "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from engine.backends.gguf_header import GgufError, GgufHeader, read_header
 from engine.backends.weights.table import DEFAULT_WEIGHTS, WEIGHTS, WeightsSpec
 from engine.diagnostics import did_you_mean
 from engine.errors import ConfigError
+
+# A ModelPlugin, how the architecture begins, and what the names hold; the first that fits.
+_FAMILIES = (
+    ("qwen_coder", "qwen3", "qwen3coder"),
+    ("qwen", "qwen2", ""),
+    ("qwen", "qwen3", ""),
+    ("function_gemma", "gemma", "functiongemma"),
+    ("smollm", "llama", "smol"),
+    ("llama3", "llama", "llama3"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +93,11 @@ def weights_of_file(path: Path) -> Weights:
 
 def _family(header: GgufHeader, path: Path) -> str | None:
     """Return the plugin that the architecture and the names point to."""
-    if header.architecture in ("qwen2", "qwen3"):
-        return "qwen"
     names = f"{path.name} {header.metadata.get('general.name')} {header.metadata.get('general.basename')}".lower()
-    return "smollm" if header.architecture == "llama" and "smol" in names else None
+    plain = re.sub(r"[^a-z0-9]+", "", names)
+    return next(
+        (plugin for plugin, begin, part in _FAMILIES if header.architecture.startswith(begin) and part in plain), None
+    )
 
 
 def weights_path(spec: WeightsSpec) -> Path:
