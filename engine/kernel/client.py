@@ -44,7 +44,7 @@ class RuntimeClient(BackendOwner):
     def __init__(self, config: RuntimeConfig, plugin: ModelPlugin, backend: Backend | None = None) -> None:
         super().__init__(config, backend)
         self.config, self.plugin = config, plugin
-        self._prompts = PromptBuilder(plugin, config.options)
+        self._prompts = PromptBuilder(plugin, config.options, max_tokens=config.sampling.max_tokens)
 
     async def run(
         self,

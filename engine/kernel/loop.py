@@ -55,7 +55,7 @@ class Kernel(BackendOwner):
         super().__init__(config, backend)
         self.config, self.plugin, self.tools = config, plugin, tuple(tools)
         self._bus = observer if isinstance(observer, Bus) else Bus(observer)
-        self._prompts = PromptBuilder(plugin, config.options, config.history)
+        self._prompts = PromptBuilder(plugin, config.options, config.history, config.sampling.max_tokens)
         self._environment = environment or ToolEnvironment()
         self._schemas = tuple(tool.schema for tool in self.tools)
         self._dispatcher = ToolDispatcher(self.tools)

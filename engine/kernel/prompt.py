@@ -21,11 +21,19 @@ class PromptBuilder:
         plugin: The model family.
         options: What a reply may look like; None is the family's default strategy.
         history: How many messages a request carries at most.
+        max_tokens: The token limit of a reply, into which the constraint fits it where the options name no other.
     """
 
-    def __init__(self, plugin: ModelPlugin, options: ConstraintOptions | None = None, history: int = 50) -> None:
+    def __init__(
+        self,
+        plugin: ModelPlugin,
+        options: ConstraintOptions | None = None,
+        history: int = 50,
+        max_tokens: int | None = None,
+    ) -> None:
         self._plugin, self._history = plugin, history
-        self._options = options or ConstraintOptions(strategy=plugin.grammar_strategy())
+        options = options or ConstraintOptions(strategy=plugin.grammar_strategy())
+        self._options = options if options.max_tokens is not None else replace(options, max_tokens=max_tokens)
         self._constraints: dict[str, Constraint] = {}
         self._last: tuple[Sequence[ToolSchema], Collection[Kind] | None, Constraint] | None = None
 

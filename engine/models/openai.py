@@ -29,6 +29,7 @@ from engine.models.untrusted import break_tokens
 
 MODES: tuple[Mode, ...] = ("auto", "json_schema")
 STRATEGIES = ("typed", "none")
+_TOKENS_OF_AN_ITEM = 32
 # The model behind the API is not known, so the tokens of every family are broken.
 CONTROL_TOKENS = (*hermes.CONTROL_TOKENS, *llama3.CONTROL_TOKENS, *function_gemma_format.CONTROL_TOKENS)
 
@@ -82,7 +83,7 @@ class OpenAIPlugin:
             return NO_CONSTRAINT
         if options.mode not in MODES:
             raise ConfigError(f"model plugin 'openai' has no grammar mode '{options.mode}'; it has {', '.join(MODES)}")
-        wanted = (options.text == "allowed", options.parallel_calls, options.bounds)
+        wanted = (options.text == "allowed", options.parallel_calls, _fitted(options))
         # Whoever gets a constraint may change it, so only its text is kept.
         value = json.loads(_written(_content(tools), *wanted))
         return Constraint("strict_tools", value, f"{strategy.name}@{strategy.version}")
@@ -127,6 +128,13 @@ def _content(tools: Sequence[ToolSchema]) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         names = ", ".join(tool.name for tool in tools)
         raise ToolGrammarError(f"the schema of a tool ({names}) is not JSON: {error}") from error
+
+
+def _fitted(options: ConstraintOptions) -> Bounds:
+    """Return the bounds with which lists end within the token limit; strict mode knows no other bounds of length."""
+    if options.max_tokens is None:
+        return options.bounds
+    return replace(options.bounds, items=max(2, min(options.bounds.items, options.max_tokens // _TOKENS_OF_AN_ITEM)))
 
 
 @lru_cache(maxsize=256)

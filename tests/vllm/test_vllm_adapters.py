@@ -152,7 +152,7 @@ def lora(rank: int, width: int, layer: int = 0) -> dict[str, np.ndarray]:
             BackendRejected,
             "its rank 64 is above the server's 16; start it with --max-lora-rank 64",
         ),
-        (lora(4, 960), {}, BundleError, r"do not fit the model there \(it was trained on org/wide\).*960"),
+        (lora(4, 960), {}, BundleError, r"is 960 wide, and the model of .* 576: .* \(org/wide\)"),
         (lora(4, 576, 30), {}, BundleError, "changes 31 layers, and the model of .* has 30"),
         (lora(4, 576), {"use_dora": True}, BundleError, "does not yet support DoRA.*plain LoRA"),
         (lora(4, 576), {"r": 8}, BundleError, "they don't belong together"),
