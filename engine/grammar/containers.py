@@ -59,7 +59,7 @@ def _member(writer: SchemaWriter, name: str, inner: Any, path: str, depth: int) 
         return None
     with writer.member(path):
         value = writer.write(inner, path, depth)
-    return None if value is None else sequence(key, value, literal(writer.syntax.after_value))
+    return None if value is None else sequence(key, value, writer.syntax.after_member(writer.rules))
 
 
 def _members(writer: SchemaWriter, members: list[tuple[Expr, bool]]) -> Expr:

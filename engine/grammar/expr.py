@@ -11,6 +11,7 @@ it repeats.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
@@ -123,6 +124,7 @@ class Rules:
         self.runs = runs
         self._bodies: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._recursive: dict[Hashable, Expr] = {}
 
     def add(self, hint: str, body: Expr) -> Expr:
         """Name a piece and return a reference to it.
@@ -143,6 +145,22 @@ class Rules:
             self._names[body.text] = name
             self._bodies[name] = body.text
         return Expr(name, body.shortest, body.longest)
+
+    def recursive(self, hint: str, key: Hashable, write: Callable[[], Expr]) -> Expr:
+        """Name a piece that may refer to itself, and return a reference to it.
+
+        Args:
+            hint: A readable name; it is made valid and unique.
+            key: What the piece is; for a key that is known, the reference to it is returned.
+            write: Writes the piece, which cannot be empty text; it may ask for the same key.
+        """
+        if key not in self._recursive:
+            name = self._unique(_name_of(hint))
+            # It counts as one character where it refers to itself: how often it does is not known.
+            self._recursive[key] = Expr(name, 1, 1)
+            self._bodies[name] = ""
+            self._bodies[name] = write().text
+        return self._recursive[key]
 
     def _unique(self, name: str) -> str:
         if name != "root" and name not in self._bodies:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from engine.grammar.automaton import text_until
 from engine.grammar.charset import ALL, Intervals, json_char, json_escapes, json_raw
-from engine.grammar.expr import Expr, Rules, choice, literal, sequence
+from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, sequence
 from engine.grammar.marked import spells, text_without
 from engine.grammar.runs import text_in_runs
 
@@ -58,6 +59,11 @@ class JsonSyntax:
     @property
     def after_value(self) -> str:
         """What stands after the value of a member: nothing."""
+        return ""
+
+    @property
+    def ending(self) -> str:
+        """What ends a value: nothing but itself."""
         return ""
 
     @property
@@ -118,11 +124,22 @@ class JsonSyntax:
 
     def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
         """Match a string of `low` to `high` characters, an escape being one character."""
+        if rules.runs and self.marker and high >= len(self.marker):
+            text = text_until(rules, '"', self.marker, (low, high), _ways(ALL))
+            return rules.add(f"string-{low}-{high}", sequence(_QUOTE, text))
         return rules.add(f"string-{low}-{high}", self.quoted(self.run(rules, (low, high), ALL, cuts)))
 
     def quoted(self, body: Expr) -> Expr:
         """Match the body between double quotes."""
         return sequence(_QUOTE, body, _QUOTE)
+
+    def ended(self, rules: Rules, value: Expr) -> Expr:  # noqa: ARG002 - a value of JSON needs no end
+        """Match a value: nothing stands after it."""
+        return value
+
+    def after_member(self, rules: Rules) -> Expr:  # noqa: ARG002 - nor does a member
+        """Match nothing."""
+        return EMPTY
 
     def char(self, rules: Rules, chars: Intervals) -> Expr:
         """Match one character of a set, raw or escaped."""
@@ -130,8 +147,11 @@ class JsonSyntax:
 
     def run(self, rules: Rules, size: tuple[int, int], chars: Intervals, cuts: int | None = None) -> Expr:
         """Match a text of a number of characters of a set, without the marker."""
-        if spells(chars, self.marker):
-            return text_without(rules, self.marker, size, chars, partial(_spell, rules), _ways)
+        marked = spells(chars, self.marker) and size[1] >= len(self.marker)
+        if marked and rules.runs:
+            return text_until(rules, "", self.marker, size, _ways(chars))
+        if marked:
+            return text_without(rules, self.marker, size, chars, partial(_spell, rules))
         if rules.runs:
             return text_in_runs(rules, json_raw(chars), json_escapes(chars), size, cuts=cuts)
         return rules.repeat(self.char(rules, chars), *size, "chars")

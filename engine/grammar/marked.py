@@ -1,7 +1,8 @@
 """Text that ends with a marker, such as `<escape>`: any text but one that holds the marker, as grammar.
 
 The marker's first character stands nowhere else in it, so a text is cut before each such character: what follows
-must leave the marker's spelling, or stop short of it where the next cut or the end of the text comes.
+must leave the marker's spelling, or stop short of it where the next cut or the end of the text comes. For xgrammar
+`engine.grammar.automaton` writes the same texts in another form.
 """
 
 from __future__ import annotations
@@ -9,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.grammar.charset import Intervals, complement, intersect, of
-from engine.grammar.expr import EMPTY, Expr, Rules, choice, counted, literal, optional, sequence
-from engine.grammar.runs import text_in_runs
+from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
 
 Spell = Callable[[Intervals, str], Expr]
 """Writes one character of a set, or the second argument in another way than raw, where there is one."""
-Ways = Callable[[Intervals], tuple[Intervals, tuple[Expr, ...]]]
-"""Tells the characters of a set that can stand as they are, and the other ways of writing one of the set."""
 
 
 def spells(chars: Intervals, marker: str) -> bool:
@@ -23,7 +21,7 @@ def spells(chars: Intervals, marker: str) -> bool:
     return bool(marker) and all(intersect(chars, of(char)) for char in marker)
 
 
-def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Intervals, spell: Spell, ways: Ways) -> Expr:
+def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Intervals, spell: Spell) -> Expr:
     """Match a text of these characters that does not hold the marker.
 
     The length is exact for a text without the marker's first character. In any other that character counts as one
@@ -36,17 +34,11 @@ def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Interv
         size: Least and greatest number of characters.
         chars: The characters of the text; all of the marker's are among them.
         spell: How a character is written.
-        ways: The same, taken apart.
     """
     low, high = size
     if high < len(marker):
-        if rules.runs:
-            plain_chars, others = ways(chars)
-            return text_in_runs(rules, plain_chars, others, size)
         return rules.repeat(rules.add("char", spell(chars, "")), low, high, "chars")
     rest = intersect(chars, complement(of(marker[0])))
-    if rules.runs:
-        return _in_runs(rules, marker, size, _leaving(rest, marker, spell), ways(rest))
     plain = rules.add("char", spell(rest, ""))
     short = rules.add("short", _unit(_short(marker)))
     run = rules.repeat(short, 0, high, "run")
@@ -58,16 +50,6 @@ def text_without(rules: Rules, marker: str, size: tuple[int, int], chars: Interv
     enough = sequence(rules.repeat(plain, low, low, "chars"), rules.repeat(piece, 0, high - low, "pieces"), end)
     cut = choice(sequence(start, rules.repeat(piece, 0, high - 1, "pieces"), end), rules.repeat(short, 1, high, "run"))
     return choice(enough, sequence(rules.repeat(plain, 0, low - 1, "chars"), cut))
-
-
-def _in_runs(
-    rules: Rules, marker: str, size: tuple[int, int], leaving: Expr, ways: tuple[Intervals, tuple[Expr, ...]]
-) -> Expr:
-    """Match the text in runs of characters other than the marker's first."""
-    plain, others = ways
-    short = rules.add("short", _unit(_short(marker)))
-    start = rules.add("cut", _unit(sequence(counted(short, 0, size[1]), literal(marker[0]), leaving)))
-    return text_in_runs(rules, plain, [*others, start], size, counted(short, 1, size[1]))
 
 
 def _unit(part: Expr) -> Expr:

@@ -3,7 +3,8 @@
 xgrammar 0.2 takes microseconds a token inside a repetition of one character class, and 0.1 to 1 s where what repeats
 is a choice or a rule (vocabulary of 49,000). So a text is a run, then other pieces, each with a run after it. The
 length is exact for a text that is one run. In any other each run may be as long as the text might be: what is too long
-is found when the arguments are checked, and nothing that fits is left out.
+is found when the arguments are checked, and nothing that fits is left out. Where a marker must not stand in the text,
+`engine.grammar.automaton` writes the runs and what is between them; there may then be any number of runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ def text_in_runs(
     plain: Intervals,
     others: Sequence[Expr],
     size: tuple[int, int],
-    end: Expr | None = None,
     cuts: int | None = None,
 ) -> Expr:
     """Match a text of a number of characters.
@@ -29,23 +29,19 @@ def text_in_runs(
         plain: The characters that stand as they are.
         others: What else may stand for one character; each begins unlike a plain character.
         size: Least and greatest number of characters.
-        end: What may also stand at the end of the text, not empty.
         cuts: How many of the others there may be at most; None is as many as there may be characters.
     """
     low, high = size
     if high <= 0:
         return EMPTY
-    tail = EMPTY if end is None else Expr(f"({end.text})?", 0, 0)
     one = char_class(plain) if plain else None
     run = EMPTY if one is None else rules.add(f"run-{high}", counted(one, 0, high))
     exact = EMPTY if one is None else rules.add(f"run-{low}-{high}", counted(one, low, high))
-    parts = [sequence(exact, tail)] if one is not None or low == 0 else []
+    parts = [exact] if one is not None or low == 0 else []
     if others:
         other = rules.add("other", choice(*others))
         more = rules.name("other-run", sequence(other, run))
-        parts.append(sequence(run, more, counted(more, 0, (cuts or high) - 1), tail))
-    if end is not None and low > 0:
-        parts.append(sequence(run, end))
+        parts.append(sequence(run, more, counted(more, 0, (cuts or high) - 1)))
     return Expr(choice(*parts).text, low, high, "choice")
 
 

@@ -81,7 +81,7 @@ class SchemaWriter(SchemaWalk[Expr]):
         for value in values:
             if value is not None and (not isinstance(value, str) or _reads_as_json(value)):
                 self._note("string" if isinstance(value, str) else "other")
-        return self.rules.add("choice", choice(*map(self.syntax.literal, values)))
+        return self.syntax.ended(self.rules, self.rules.add("choice", choice(*map(self.syntax.literal, values))))
 
     def one_type(self, name: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
         """Match the values of one type."""
@@ -90,6 +90,10 @@ class SchemaWriter(SchemaWalk[Expr]):
         if name == "string":
             self._note("string")
             return self._string(schema, path)
+        found = self._no_string(name, schema, path, depth)
+        return None if found is None else self.syntax.ended(self.rules, found)
+
+    def _no_string(self, name: str, schema: Mapping[str, Any], path: str, depth: int) -> Expr | None:
         if name == "integer":
             return integers(Range.of(schema), self.bounds.digits)
         if name == "number":
@@ -118,7 +122,9 @@ class SchemaWriter(SchemaWalk[Expr]):
         except UnsupportedPatternError as error:
             self.report(path, "pattern", f"a grammar cannot express {error}", refused=True)
             return None
-        return None if body is None else self.rules.add("text", self.syntax.quoted(body))
+        if body is None:
+            return None
+        return self.syntax.ended(self.rules, self.rules.add("text", self.syntax.quoted(body)))
 
     def _report_length(self, schema: Mapping[str, Any], path: str, high: int) -> None:
         """Note the bounds that hold only for a text without the first character of the marker."""

@@ -50,11 +50,6 @@ class Syntax(Protocol):
         ...
 
     @property
-    def after_value(self) -> str:
-        """What stands after the value of a member."""
-        ...
-
-    @property
     def inner(self) -> Syntax:
         """How the values inside an object or an array are written."""
         ...
@@ -116,7 +111,15 @@ class Syntax(Protocol):
         ...
 
     def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
-        """Match a string of `low` to `high` characters, with its quotes; `cuts` as in `text_in_runs`."""
+        """Match a string of `low` to `high` characters, with its quotes, `ended`; `cuts` as in `text_in_runs`."""
+        ...
+
+    def ended(self, rules: Rules, value: Expr) -> Expr:
+        """Match a value that is no string with what stands after it, where the form for xgrammar writes both as one."""
+        ...
+
+    def after_member(self, rules: Rules) -> Expr:
+        """Match what stands after the value of a member, less what its value brings along when it is `ended`."""
         ...
 
     def quoted(self, body: Expr) -> Expr:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.grammar.automaton import text_until
 from engine.grammar.charset import ALL, Intervals, char_class, complement, intersect, of, split_class, union
 from engine.grammar.expr import Expr, Rules, literal, optional, sequence
 from engine.grammar.json_syntax import JsonSyntax, encodable
-from engine.grammar.marked import Spell, spells, text_without
+from engine.grammar.marked import spells, text_without
 from engine.grammar.runs import text_in_runs
 
 _BLANKS: Intervals = union(((0, 0x20), (0x7F, 0xA0), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x2064)),
@@ -44,6 +45,7 @@ class TextSyntax:
         bare: How a key is written that need not be written like a string; None where every key is a string.
         quoted_keys: Whether a key that cannot stand bare is written like a string.
         nested: How an object or an array itself is written; None is this way.
+        ending: What ends a value, where the syntax around it writes it after the value.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TextSyntax:
     bare: TextSyntax | None = None
     quoted_keys: bool = False
     nested: JsonSyntax | None = None
+    ending: str = ""
 
     @property
     def inner(self) -> TextSyntax | JsonSyntax:
@@ -130,10 +133,21 @@ class TextSyntax:
         return sequence(literal(before), written.literal(name), literal(colon))
 
     def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
-        """Match a string of `low` to `high` characters."""
+        """Match a string of `low` to `high` characters, `ended`."""
         low = max(low, self.least)
+        stop, after = self._stop
+        if rules.runs and stop and spells(self.chars, self.marker) and high >= len(self.marker):
+            text = text_until(rules, stop, self.marker, (low, high), (self.chars, ()))
+            return rules.add(f"string-{low}-{high}", sequence(literal(self.quote), text, literal(after)))
         body = self.run(rules, (low, high), self.chars, cuts) if self.edges == ALL else self._edged(rules, high)
-        return rules.add(f"string-{low}-{high}", self.quoted(body))
+        return self.ended(rules, rules.add(f"string-{low}-{high}", self.quoted(body)))
+
+    @property
+    def _stop(self) -> tuple[str, str]:
+        """What ends a string, up to the end of the marker, and the rest of it."""
+        ending = self.quote or self.ending
+        before, marker, after = ending.partition(self.marker) if self.marker else ("", "", ending)
+        return before + marker, after
 
     def _edged(self, rules: Rules, high: int) -> Expr:
         edge = char_class(intersect(self.edges, self.chars))
@@ -144,28 +158,33 @@ class TextSyntax:
         """Match a string of which the body is given."""
         return sequence(literal(self.quote), body, literal(self.quote))
 
+    def ended(self, rules: Rules, value: Expr) -> Expr:
+        """Match a value and, in runs, what stands after it."""
+        return sequence(value, literal(self.ending)) if rules.runs else value
+
+    def after_member(self, rules: Rules) -> Expr:
+        """Match what stands after a member whose value is `ended`."""
+        return literal("" if rules.runs and self.inner.ending else self.after_value)
+
     def char(self, rules: Rules, chars: Intervals) -> Expr:
         """Match one character of a set."""
         return rules.add("char", char_class(chars) if rules.runs else split_class(chars))
 
     def run(self, rules: Rules, size: tuple[int, int], chars: Intervals, cuts: int | None = None) -> Expr:  # noqa: ARG002 - raw text is cut only where a marker may start
         """Match a text of a number of characters of a set, without the marker."""
-        if spells(chars, self.marker):
-            return text_without(rules, self.marker, size, chars, char_speller(rules), only_raw)
+        marked = spells(chars, self.marker) and size[1] >= len(self.marker)
+        if marked and rules.runs:
+            return text_until(rules, "", self.marker, size, (chars, ()))
+        if marked:
+            return text_without(rules, self.marker, size, chars, split_speller)
         if rules.runs:
             return text_in_runs(rules, chars, [], size)
         return rules.repeat(self.char(rules, chars), *size, "chars")
 
 
-def char_speller(rules: Rules) -> Spell:
-    """Return how a raw text writes a character: there is no other way than that."""
-    write = char_class if rules.runs else split_class
-    return lambda chars, _: write(chars)
-
-
-def only_raw(chars: Intervals) -> tuple[Intervals, tuple[Expr, ...]]:
-    """Tell the ways of a raw text: each character as it is."""
-    return chars, ()
+def split_speller(chars: Intervals, _: str) -> Expr:
+    """Write a character of a set as a raw text does: there is no other way than that."""
+    return split_class(chars)
 
 
 def _holds(chars: Intervals, char: str) -> bool:
@@ -177,7 +196,8 @@ _NAME = TextSyntax("name", chars=complement(union(_BLANKS, of(_PUNCTUATION))), l
 _PARAMETER_NAME = TextSyntax("parameter name", chars=complement(of("<>\n")), least=1, edges=complement(_BLANKS))
 _PARAMETER_END = "</parameter>"
 _NESTED = JsonSyntax("json in a parameter", _PARAMETER_END)
-_VALUE = TextSyntax("value of a parameter", _PARAMETER_END, nested=_NESTED)
+_AFTER = f"\n{_PARAMETER_END}\n"
+_VALUE = TextSyntax("value of a parameter", _PARAMETER_END, nested=_NESTED, ending=_AFTER)
 
 ESCAPE_SYNTAX = TextSyntax("escape", "<escape>", "<escape>", end="<end_function_call>", bare=_NAME, quoted_keys=True)
 PARAMETER_SYNTAX = TextSyntax(
@@ -185,7 +205,7 @@ PARAMETER_SYNTAX = TextSyntax(
     braces=("", ""),
     comma="",
     around_key=("<parameter=", ">\n"),
-    after_value="\n</parameter>\n",
+    after_value=_AFTER,
     end="</function>",
     within=_VALUE,
     bare=_PARAMETER_NAME,

@@ -38,7 +38,7 @@ def mapping(rules: Rules, member: tuple[Expr, Expr], size: tuple[int, int], synt
         syntax: How the object is written.
     """
     before, colon = map(literal, syntax.around_key)
-    one = rules.add("member", sequence(before, member[0], colon, member[1], literal(syntax.after_value)))
+    one = rules.add("member", sequence(before, member[0], colon, member[1], syntax.after_member(rules)))
     first, last = map(literal, syntax.braces)
     return rules.add("object", sequence(first, listing(rules, one, size, syntax.comma, "members"), last))
 
@@ -49,15 +49,15 @@ def any_value(rules: Rules, bounds: Bounds, syntax: Syntax, depth: int | None = 
     number = numbers(Range(), bounds.digits, rules)
     low, high = bounds.string_range(0, None)
     text = syntax.string(rules, low, high, few_cuts(high))
-    flat = [text, *([number] if number else []), *map(literal, _NOTHING_MORE)]
+    flat = [*([number] if number else []), *map(literal, _NOTHING_MORE)]
     if depth <= 1:
-        return rules.add("value-1", choice(*flat))
+        return rules.add("value-1", choice(text, syntax.ended(rules, choice(*flat))))
     inner = any_value(rules, bounds.inner(), syntax.compound.inner, depth - 1)
     nested = [
         any_object(rules, bounds, syntax.compound, depth),
         array(rules, inner, (0, bounds.items), syntax.compound),
     ]
-    return rules.add(f"value-{depth}", choice(*flat, *nested))
+    return rules.add(f"value-{depth}", choice(text, syntax.ended(rules, choice(*flat, *nested))))
 
 
 def free_key(rules: Rules, bounds: Bounds, syntax: Syntax) -> Expr:

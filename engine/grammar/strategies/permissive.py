@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from engine.grammar.automaton import text_until
 from engine.grammar.bounds import Bounds
 from engine.grammar.charset import ALL, Intervals, complement, intersect, of
 from engine.grammar.charset import char_class as one_of
@@ -12,7 +13,7 @@ from engine.grammar.marked import text_without
 from engine.grammar.runs import text_in_runs
 from engine.grammar.strategies.base import ToolGrammar
 from engine.grammar.syntax import Syntax
-from engine.grammar.text_syntax import char_speller, only_raw
+from engine.grammar.text_syntax import split_speller
 from engine.messages import ToolSchema
 
 # JSON forbids control characters in strings.
@@ -23,8 +24,10 @@ def _arguments(tool: ToolSchema, rules: Rules, bounds: Bounds, syntax: Syntax) -
     first, last = map(literal, syntax.braces)
     if syntax.end and syntax.end == syntax.braces[1]:
         return _balanced(rules, bounds, syntax.braces)
-    if syntax.end:
-        body = text_without(rules, syntax.end, (0, bounds.string), ALL, char_speller(rules), only_raw)
+    if syntax.end and rules.runs:
+        body = text_until(rules, "", syntax.end, (0, bounds.string), (ALL, ()))
+    elif syntax.end:
+        body = text_without(rules, syntax.end, (0, bounds.string), ALL, split_speller)
     else:
         # The text cannot run past a frame that closes after a line break.
         body = _text(rules, _NO_CONTROL, [], bounds.string, "anything")
