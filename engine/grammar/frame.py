@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.grammar.automaton import text_until
+from engine.grammar.charset import ALL, complement, of
 from engine.grammar.charset import char_class as one_of
-from engine.grammar.charset import complement, of
 from engine.grammar.expr import EMPTY, Expr, Rules, choice, literal, optional, sequence
-from engine.grammar.runs import text_in_runs
 from engine.grammar.syntax import JSON_SYNTAX, Syntax
 from engine.messages import ToolSchema
 
@@ -102,6 +102,8 @@ def free_text(rules: Rules, tag: str, longest: int) -> Expr:
         tag: How a call starts.
         longest: Most pieces.
     """
+    if rules.runs:
+        return rules.add("text", text_until(rules, "", tag, (1, longest), (ALL, ()), anywhere=False))
     first = tag[0]
     spelled = tag[1:].partition(first)[0]
     plain = one_of(complement(of(first)))
@@ -110,8 +112,5 @@ def free_text(rules: Rules, tag: str, longest: int) -> Expr:
         other = one_of(complement(of(first + char)))
         leave = choice(other, sequence(literal(char), leave)) if leave.text else other
     run = rules.repeat(literal(first), 1, _MAX_LESS_THAN, "run")
-    if rules.runs:
-        others = [sequence(run, leave)] if leave.text else []
-        return text_in_runs(rules, complement(of(first)), others, (1, longest))
     piece = rules.add("text-piece", choice(plain, sequence(run, leave)) if leave.text else plain)
     return rules.repeat(piece, 1, longest, "text")
