@@ -295,3 +295,13 @@ def test_any_schema_is_written_or_refused(schema, mode):
     if mode == "json_schema":
         Draft202012Validator.check_schema(constraint.value)
         assert not llguidance_accepts(constraint.value, "no")
+
+
+@pytest.mark.parametrize(("max_tokens", "most"), [(None, MAX_CALLS), (4000, MAX_CALLS), (256, 5), (20, 2)])
+@pytest.mark.parametrize("mode", ["ebnf", "structural_tag", "json_schema"])
+def test_as_many_calls_as_the_token_limit_has_room_for(mode, max_tokens, most):
+    tools = [ToolSchema("go", "", {"type": "object", "properties": {}, "additionalProperties": False})]
+    options = ConstraintOptions(mode=mode, parallel_calls=True, max_tokens=max_tokens)
+    constraint = get_plugin("qwen").constraint(tools, options)
+    for number, fits in ((1, True), (most, True), (most + 1, False)):
+        assert accepts(constraint, "qwen", [ToolCall(str(n), "go", {}) for n in range(number)], True) is fits

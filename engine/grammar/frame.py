@@ -14,6 +14,7 @@ from engine.grammar.syntax import JSON_SYNTAX, Syntax
 from engine.messages import ToolSchema
 
 MAX_CALLS = 16
+_TOKENS_OF_A_CALL = 50
 _MAX_LESS_THAN = 8
 
 
@@ -62,7 +63,7 @@ def call_grammar(
     frame: CallFrame,
     arguments: Callable[[ToolSchema, Rules], Expr],
     *,
-    parallel: bool,
+    calls: int,
     text: int = 0,
     runs: bool = False,
 ) -> Written:
@@ -72,20 +73,28 @@ def call_grammar(
         tools: At least one tool.
         frame: The wire format.
         arguments: Writes the arguments of a tool.
-        parallel: One to 16 calls instead of exactly one.
+        calls: At most this many calls, at least one.
         text: Most characters of plain text; with any, a reply is text, calls, or text and then calls.
         runs: Write texts in the form that xgrammar masks quickly.
     """
     rules = Rules(runs=runs)
     one = choice(*(rules.add(f"call-{tool.name}", frame.wrap(tool.name, arguments(tool, rules))) for tool in tools))
-    calls = one
-    if parallel:
+    reply = one
+    if calls > 1:
         one = rules.add("call", one)
-        calls = sequence(one, rules.repeat(sequence(literal(frame.separator), one), 0, MAX_CALLS - 1, "next-call"))
+        reply = sequence(one, rules.repeat(sequence(literal(frame.separator), one), 0, calls - 1, "next-call"))
     if text:
-        calls = rules.add("calls", calls)
-        calls = choice(sequence(free_text(rules, frame.tag, text), optional(calls)), calls)
-    return Written(rules.render(calls), calls.longest)
+        reply = rules.add("calls", reply)
+        reply = choice(sequence(free_text(rules, frame.tag, text), optional(reply)), reply)
+    return Written(rules.render(reply), reply.longest)
+
+
+def most_calls(max_tokens: int | None) -> int:
+    """Return how many calls a reply may hold: 16, or fewer where that many would not fit into its token limit.
+
+    A call takes some 50 tokens, and a small model that may call again does so until it has to stop.
+    """
+    return MAX_CALLS if max_tokens is None else max(2, min(MAX_CALLS, max_tokens // _TOKENS_OF_A_CALL))
 
 
 def free_text(rules: Rules, tag: str, longest: int) -> Expr:

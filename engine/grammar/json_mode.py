@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.grammar.bounds import DEFAULT_BOUNDS, Bounds
-from engine.grammar.frame import MAX_CALLS, CallFrame
+from engine.grammar.frame import CallFrame
 from engine.grammar.json_containers import any_object, any_value, write_array, write_object
 from engine.grammar.json_pattern import MAX_STRING, rewritten, text
 from engine.grammar.json_scalars import Written, closed_object, constants, either, integer, number
@@ -127,7 +127,7 @@ def any_arguments(tool: ToolSchema, definitions: Definitions, bounds: Bounds) ->
 
 
 def reply_schema(
-    arguments: Mapping[str, Written], definitions: Definitions, frame: CallFrame, *, parallel: bool
+    arguments: Mapping[str, Written], definitions: Definitions, frame: CallFrame, *, calls: int
 ) -> dict[str, Any]:
     """Return the schema of a whole reply: one call as a JSON object, or a list of them.
 
@@ -135,13 +135,13 @@ def reply_schema(
         arguments: The schema of the arguments by the tool's name.
         definitions: What those schemas refer to.
         frame: Gives the keys of a call.
-        parallel: A list of 1 to 16 calls instead of exactly one.
+        calls: With more than one, a list of at most this many calls instead of a call.
     """
     name_key, arguments_key = frame.json_keys
-    calls = [
+    each = [
         closed_object({name_key: {"const": name}, arguments_key: schema}, [name_key, arguments_key])
         for name, schema in arguments.items()
     ]
-    one = either(calls)
-    reply = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_CALLS} if parallel else one
+    one = either(each)
+    reply = {"type": "array", "items": one, "minItems": 1, "maxItems": calls} if calls > 1 else one
     return {**reply, "$defs": definitions.all} if definitions.all else reply

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.grammar.expr import Expr, Rules
-from engine.grammar.frame import MAX_CALLS, CallFrame, free_text
+from engine.grammar.frame import CallFrame, free_text
 from engine.messages import ToolSchema
 
 Format = dict[str, Any]
@@ -22,18 +22,18 @@ def structural_tag(
     frame: CallFrame,
     arguments: Callable[[ToolSchema, Rules], Expr],
     *,
-    parallel: bool,
+    calls: int,
     text: int = 0,
 ) -> dict[str, Any]:
     """Return the structural tag of a reply that calls one of the tools; see `call_grammar` for the arguments."""
-    calls = _either([_call(tool, frame, arguments) for tool in tools])
-    if parallel:
-        calls = _several(calls, frame.separator)
+    reply = _either([_call(tool, frame, arguments) for tool in tools])
+    if calls > 1:
+        reply = _several(reply, frame.separator, calls)
     if text:
         rules = Rules(runs=True)
         before = _grammar(rules, free_text(rules, frame.tag, text))
-        calls = _either([_sequence(before, {"type": "optional", "content": calls}), calls])
-    return {"type": "structural_tag", "format": calls}
+        reply = _either([_sequence(before, {"type": "optional", "content": reply}), reply])
+    return {"type": "structural_tag", "format": reply}
 
 
 def _call(tool: ToolSchema, frame: CallFrame, arguments: Callable[[ToolSchema, Rules], Expr]) -> Format:
@@ -43,8 +43,8 @@ def _call(tool: ToolSchema, frame: CallFrame, arguments: Callable[[ToolSchema, R
     return {"type": "tag", "begin": frame.begin(tool.name), "content": content, "end": frame.close}
 
 
-def _several(one: Format, separator: str) -> Format:
-    more = {"type": "repeat", "min": 0, "max": MAX_CALLS - 1, "content": _sequence(_constant(separator), one)}
+def _several(one: Format, separator: str, most: int) -> Format:
+    more = {"type": "repeat", "min": 0, "max": most - 1, "content": _sequence(_constant(separator), one)}
     return _sequence(one, more)
 
 

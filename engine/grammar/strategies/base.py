@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.grammar.bounds import Bounds, fit
 from engine.grammar.constraint import NO_CONSTRAINT, Constraint, ConstraintOptions, Kind
 from engine.grammar.expr import Expr, Rules
-from engine.grammar.frame import CallFrame, Written, call_grammar
+from engine.grammar.frame import CallFrame, Written, call_grammar, most_calls
 from engine.grammar.json_mode import Definitions, any_arguments, reply_schema
 from engine.grammar.json_syntax import JsonSyntax
 from engine.grammar.syntax import Syntax
@@ -79,7 +79,8 @@ class ToolGrammar:
         if kind == "json_schema":
             _check_json(frame, options)
         runs = kind == "ebnf" and options.matcher == "xgrammar"
-        reply = _Reply(self, _content(tools), frame, options.parallel_calls, options.text == "allowed", runs)
+        calls = most_calls(options.max_tokens) if options.parallel_calls else 1
+        reply = _Reply(self, _content(tools), frame, calls, options.text == "allowed", runs)
         written = _written(reply, kind, options.bounds, options.max_tokens)
         # Whoever gets a constraint may change it, so only its text is kept.
         return Constraint(kind, written if kind == "ebnf" else json.loads(written), f"{self.name}@{self.version}")
@@ -115,7 +116,7 @@ class _Reply:
     strategy: ToolGrammar
     content: str
     frame: CallFrame
-    parallel: bool
+    calls: int
     text: bool
     runs: bool
 
@@ -128,17 +129,17 @@ class _Reply:
     def write(self, bounds: Bounds) -> Written:
         text = bounds.string if self.text else 0
         return call_grammar(
-            self.tools(), self.frame, self.arguments(bounds), parallel=self.parallel, text=text, runs=self.runs
+            self.tools(), self.frame, self.arguments(bounds), calls=self.calls, text=text, runs=self.runs
         )
 
     def tag(self, bounds: Bounds) -> dict[str, Any]:
         text = bounds.string if self.text else 0
-        return structural_tag(self.tools(), self.frame, self.arguments(bounds), parallel=self.parallel, text=text)
+        return structural_tag(self.tools(), self.frame, self.arguments(bounds), calls=self.calls, text=text)
 
     def schema(self, bounds: Bounds) -> dict[str, Any]:
         definitions = Definitions()
         arguments = {tool.name: self.strategy.schema(tool, definitions, bounds) for tool in self.tools()}
-        return reply_schema(arguments, definitions, self.frame, parallel=self.parallel)
+        return reply_schema(arguments, definitions, self.frame, calls=self.calls)
 
 
 @lru_cache(maxsize=256)
@@ -149,7 +150,7 @@ def _fitted(reply: _Reply, bounds: Bounds, max_tokens: int | None) -> Bounds:
     if not reply.strategy.ends:
         return replace(bounds, string=min(bounds.string, max_tokens))
     # Several calls share the limit as the model likes, so a single one is measured.
-    single = replace(reply, parallel=False, runs=False)
+    single = replace(reply, calls=1, runs=False)
     return fit(bounds, lambda smaller: single.write(smaller).longest, max_tokens)
 
 
