@@ -135,19 +135,12 @@ class TextSyntax:
     def string(self, rules: Rules, low: int, high: int, cuts: int | None = None) -> Expr:
         """Match a string of `low` to `high` characters, `ended`."""
         low = max(low, self.least)
-        stop, after = self._stop
+        stop = self.quote or self.ending
         if rules.runs and stop and spells(self.chars, self.marker) and high >= len(self.marker):
             text = text_until(rules, stop, self.marker, (low, high), (self.chars, ()))
-            return rules.add(f"string-{low}-{high}", sequence(literal(self.quote), text, literal(after)))
+            return rules.add(f"string-{low}-{high}", sequence(literal(self.quote), text))
         body = self.run(rules, (low, high), self.chars, cuts) if self.edges == ALL else self._edged(rules, high)
         return self.ended(rules, rules.add(f"string-{low}-{high}", self.quoted(body)))
-
-    @property
-    def _stop(self) -> tuple[str, str]:
-        """What ends a string, up to the end of the marker, and the rest of it."""
-        ending = self.quote or self.ending
-        before, marker, after = ending.partition(self.marker) if self.marker else ("", "", ending)
-        return before + marker, after
 
     def _edged(self, rules: Rules, high: int) -> Expr:
         edge = char_class(intersect(self.edges, self.chars))
