@@ -117,9 +117,7 @@ def _result(content: str) -> str:
 
 def _call(call: ToolCall) -> str:
     before, after = PARAMETER_SYNTAX.around_key
-    arguments = [
-        f"{before}{name}{after}{_value(value)}{PARAMETER_SYNTAX.after_value}" for name, value in call.arguments.items()
-    ]
+    arguments = [f"{before}{name}{after}{_value(value)}\n{PARAMETER_END}\n" for name, value in call.arguments.items()]
     return f"{FRAME.begin(call.name)}{''.join(arguments)}{FRAME.close}"
 
 
