@@ -1,7 +1,6 @@
 """Every strategy in every mode of every family, on the real engines: what is accepted, what is rejected."""
 
 import json
-import sys
 
 import pytest
 from grammar_cases import CASES
@@ -16,7 +15,7 @@ from test_grammar_properties import KEYWORDS, SCRAPS
 from engine.errors import ConfigError
 from engine.grammar import ConstraintOptions, ToolGrammarError, inexpressible, order_arguments
 from engine.grammar.compiled import compile_constraint
-from engine.grammar.frame import MAX_CALLS, CallFrame
+from engine.grammar.frame import MAX_CALLS
 from engine.grammar.json_mode import json_inexpressible
 from engine.messages import ToolCall, ToolSchema
 from engine.models import PLUGINS, constraint_for, get_plugin, parse_reply
@@ -42,9 +41,7 @@ MODES = [(name, mode) for name in sorted(PLUGINS) for mode in get_plugin(name).m
 
 def frame_of(name):
     """Return the frame of a family that calls in text."""
-    plugin = get_plugin(name)
-    home = vars(sys.modules[type(plugin).__module__])
-    return plugin.frame() if hasattr(plugin, "frame") else next(x for x in home.values() if isinstance(x, CallFrame))
+    return get_plugin(name).call_frame
 
 
 def one_schema(schema, text):

@@ -10,17 +10,14 @@ message of the model) comes back from llama.cpp with that message before it, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from engine.errors import ConfigError
-from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
+from engine.grammar.constraint import Mode
 from engine.grammar.frame import CallFrame
-from engine.grammar.schema import Problem
 from engine.grammar.syntax import ESCAPE_SYNTAX
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
-from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.function_gemma_format import (
     CALL_CLOSE,
     CALL_OPEN,
@@ -31,14 +28,14 @@ from engine.models.function_gemma_format import (
     write_result,
 )
 from engine.models.function_gemma_scanner import scan_function_calls
+from engine.models.text_family import TextFamily
 from engine.models.untrusted import break_tokens
 
 ACTIVATION = "You are a model that can do function calling with the following functions"
-MODES: tuple[Mode, ...] = ("auto", "ebnf", "structural_tag")
 FRAME = CallFrame(f"{CALL_OPEN}call:", "", CALL_CLOSE, "", CALL_OPEN, ESCAPE_SYNTAX)
 
 
-class FunctionGemmaPlugin:
+class FunctionGemmaPlugin(TextFamily):
     """The `function_gemma` family.
 
     Args:
@@ -46,9 +43,8 @@ class FunctionGemmaPlugin:
     """
 
     name = "function_gemma"
-
-    def __init__(self, grammar_strategy: str = "typed") -> None:
-        self._strategy = grammar_strategy
+    call_frame = FRAME
+    grammar_modes: ClassVar[tuple[Mode, ...]] = ("auto", "ebnf", "structural_tag")
 
     def build_messages(
         self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
@@ -74,31 +70,6 @@ class FunctionGemmaPlugin:
             _append(wire, "user", _text(prompt), "\n")
         return wire
 
-    def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:  # noqa: ARG002 - the Protocol's signature
-        """Return None: the tools travel in the prompt."""
-        return None
-
-    def grammar_strategy(self) -> str:
-        """Return the default strategy."""
-        return self._strategy
-
-    def modes(self) -> tuple[Mode, ...]:
-        """Return the grammar modes that this family supports."""
-        return MODES
-
-    def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
-        """Return the constraint of a reply that may call these tools; without tools there is none.
-
-        Raises:
-            ConfigError: The mode or the strategy does not exist.
-            ToolGrammarError: A tool's schema has no grammar under the strategy.
-        """
-        return frame_constraint(self.name, MODES, FRAME, tools, options)
-
-    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
-        """Return what the tool's schema says and strategy typed does not hold in a mode."""
-        return frame_unheld(MODES, FRAME, tool, mode)
-
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them; a string cannot hold `<escape>`, which is broken."""
         return "".join(map(write_call, calls))
@@ -111,14 +82,9 @@ class FunctionGemmaPlugin:
         """Return how calls are known while a reply comes in pieces."""
         return CallMarks((CALL_OPEN, RESPONSE_OPEN), CALL_CLOSE, untagged=True)
 
-    def parse_response(
-        self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
-    ) -> Reply:
-        """Parse a reply; where the API parsed the calls itself they keep their ids, and the text is only text."""
-        if not api_calls:
-            return scan_function_calls(text, tools)
-        good, bad = read_api_calls(api_calls)
-        return Reply(text.strip(), good, bad)
+    def read_text(self, text: str, tools: Sequence[ToolSchema]) -> Reply:
+        """Return the calls of a text, those that cannot be read, and the text around them."""
+        return scan_function_calls(text, tools)
 
 
 def _text(text: str) -> str:

@@ -7,21 +7,16 @@ Source: the chat template that ships with Qwen2.5-Instruct and Qwen3 (non-Coder)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
-from engine.grammar.schema import Problem
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
-from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.scanner import scan_calls
+from engine.models.text_family import TextFamily
 from engine.models.untrusted import break_tokens
 
-MODES: tuple[Mode, ...] = ("auto", "ebnf", "structural_tag", "json_schema")
 CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 HERMES_FRAME = CallFrame('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", "\n", "<tool_call>")
 _BEFORE = (
@@ -35,19 +30,15 @@ _AFTER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HermesPlugin:
+class HermesPlugin(TextFamily):
     """A model family that calls tools in the Hermes format.
 
     Attributes:
-        name: The family's name.
-        strategy: Its default strategy.
         ascii_only: Characters outside ASCII are written as JSON escapes.
     """
 
-    name: str
-    strategy: str = "typed"
-    ascii_only: bool = False
+    call_frame = HERMES_FRAME
+    ascii_only = False
 
     def build_messages(
         self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
@@ -81,35 +72,6 @@ class HermesPlugin:
         parts = [message.content, self.format_calls(message.tool_calls)]
         return {"role": message.role, "content": as_text("\n".join(part for part in parts if part))}
 
-    def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:  # noqa: ARG002 - the Protocol's signature
-        """Return None: the tools travel in the prompt."""
-        return None
-
-    def grammar_strategy(self) -> str:
-        """Return the default strategy."""
-        return self.strategy
-
-    def modes(self) -> tuple[Mode, ...]:
-        """Return the grammar modes that this family supports."""
-        return MODES
-
-    def frame(self) -> CallFrame:
-        """Return what stands around the name and the arguments of a call."""
-        return HERMES_FRAME
-
-    def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
-        """Return the constraint of a reply that may call these tools; without tools there is none.
-
-        Raises:
-            ConfigError: The mode or the strategy does not exist.
-            ToolGrammarError: A tool's schema has no grammar under the strategy.
-        """
-        return frame_constraint(self.name, MODES, HERMES_FRAME, tools, options)
-
-    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
-        """Return what the tool's schema says and strategy typed does not hold in a mode."""
-        return frame_unheld(MODES, HERMES_FRAME, tool, mode)
-
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them."""
         return HERMES_FRAME.separator.join(self._call(call) for call in calls)
@@ -126,14 +88,9 @@ class HermesPlugin:
         """Return how calls are known while a reply comes in pieces."""
         return CallMarks((HERMES_FRAME.tag,), "</tool_call>", json=True, untagged=True)
 
-    def parse_response(
-        self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
-    ) -> Reply:
-        """Parse a reply; where the API parsed the calls itself they keep their ids, and the text is only text."""
-        if not api_calls:
-            return scan_calls(text, [tool.name for tool in tools])
-        good, bad = read_api_calls(api_calls)
-        return Reply(text.strip(), good, bad)
+    def read_text(self, text: str, tools: Sequence[ToolSchema]) -> Reply:
+        """Return the calls of a text, those that cannot be read, and the text around them."""
+        return scan_calls(text, [tool.name for tool in tools])
 
 
 def _declaration(tool: ToolSchema) -> dict[str, Any]:

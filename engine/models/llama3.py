@@ -9,21 +9,17 @@ the first user message; a conversation without one gets them in the system turn,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
 from engine.grammar.frame import CallFrame
 from engine.grammar.json_syntax import JsonSyntax
-from engine.grammar.schema import Problem
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
-from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.llama_scan import PYTHON_TAG, scan_llama_calls
+from engine.models.text_family import TextFamily
 from engine.models.untrusted import break_tokens
 
-MODES: tuple[Mode, ...] = ("auto", "ebnf", "structural_tag", "json_schema")
 CONTROL_TOKENS = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -52,13 +48,11 @@ _FORMAT = (
 )
 
 
-class Llama3Plugin:
+class Llama3Plugin(TextFamily):
     """The `llama3` family."""
 
     name = "llama3"
-
-    def __init__(self, grammar_strategy: str = "typed") -> None:
-        self._strategy = grammar_strategy
+    call_frame = LLAMA_FRAME
 
     def build_messages(
         self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
@@ -82,35 +76,6 @@ class Llama3Plugin:
         parts = [message.content, self.format_calls(message.tool_calls)]
         return {"role": role, "content": break_tokens("\n".join(part for part in parts if part), CONTROL_TOKENS)}
 
-    def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:  # noqa: ARG002 - the Protocol's signature
-        """Return None: the tools travel in the prompt."""
-        return None
-
-    def grammar_strategy(self) -> str:
-        """Return the default strategy."""
-        return self._strategy
-
-    def modes(self) -> tuple[Mode, ...]:
-        """Return the grammar modes that this family supports."""
-        return MODES
-
-    def frame(self) -> CallFrame:
-        """Return what stands around the name and the arguments of a call."""
-        return LLAMA_FRAME
-
-    def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
-        """Return the constraint of a reply that may call these tools; without tools there is none.
-
-        Raises:
-            ConfigError: The mode or the strategy does not exist.
-            ToolGrammarError: A tool's schema has no grammar under the strategy.
-        """
-        return frame_constraint(self.name, MODES, LLAMA_FRAME, tools, options)
-
-    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
-        """Return what the tool's schema says and strategy typed does not hold in a mode."""
-        return frame_unheld(MODES, LLAMA_FRAME, tool, mode)
-
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them."""
         return LLAMA_FRAME.separator.join(_call(call) for call in calls)
@@ -123,14 +88,9 @@ class Llama3Plugin:
         """Return how calls are known while a reply comes in pieces."""
         return CallMarks((PYTHON_TAG, "{", "["), json=True, separator=";")
 
-    def parse_response(
-        self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
-    ) -> Reply:
-        """Parse a reply; where the API parsed the calls itself they keep their ids, and the text is only text."""
-        if not api_calls:
-            return scan_llama_calls(text, [tool.name for tool in tools])
-        good, bad = read_api_calls(api_calls)
-        return Reply(text.strip(), good, bad)
+    def read_text(self, text: str, tools: Sequence[ToolSchema]) -> Reply:
+        """Return the calls of a text, those that cannot be read, and the text around them."""
+        return scan_llama_calls(text, [tool.name for tool in tools])
 
 
 def _json(value: Any, indent: int | None = None) -> str:

@@ -8,7 +8,4 @@ from engine.models.hermes import HermesPlugin
 class QwenPlugin(HermesPlugin):
     """The `qwen` family."""
 
-    __slots__ = ()
-
-    def __init__(self, grammar_strategy: str = "typed") -> None:
-        super().__init__("qwen", grammar_strategy)
+    name = "qwen"

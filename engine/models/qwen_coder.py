@@ -6,28 +6,25 @@ Source: the chat template that ships with Qwen3-Coder; the tests compare with it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from engine.grammar.constraint import Constraint, ConstraintOptions, Mode
+from engine.grammar.constraint import Mode
 from engine.grammar.frame import CallFrame
-from engine.grammar.schema import Problem
 from engine.grammar.syntax import PARAMETER_SYNTAX
 from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema
-from engine.models.api_calls import read_api_calls
 from engine.models.base import CallMarks
-from engine.models.constrain import frame_constraint, frame_unheld
 from engine.models.hermes import as_text, tool_response
 from engine.models.qwen_coder_declaration import declare
 from engine.models.qwen_coder_scanner import CLOSE, FUNCTION, FUNCTION_END, OPEN, PARAMETER_END, scan_xml_calls
+from engine.models.text_family import TextFamily
 from engine.models.untrusted import break_tokens
 
-MODES: tuple[Mode, ...] = ("auto", "ebnf", "structural_tag")
 FRAME = CallFrame(f"{OPEN}\n{FUNCTION}", ">\n", f"{FUNCTION_END}\n{CLOSE}", "\n", OPEN, PARAMETER_SYNTAX)
 _NO_SYSTEM = "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."
 
 
-class QwenCoderPlugin:
+class QwenCoderPlugin(TextFamily):
     """The `qwen_coder` family.
 
     Args:
@@ -35,9 +32,8 @@ class QwenCoderPlugin:
     """
 
     name = "qwen_coder"
-
-    def __init__(self, grammar_strategy: str = "typed") -> None:
-        self._strategy = grammar_strategy
+    call_frame = FRAME
+    grammar_modes: ClassVar[tuple[Mode, ...]] = ("auto", "ebnf", "structural_tag")
 
     def build_messages(
         self, prompt: str | None, system: str | None, tools: Sequence[ToolSchema], history: Sequence[Message] = ()
@@ -64,31 +60,6 @@ class QwenCoderPlugin:
         parts.append(self.format_calls(message.tool_calls))
         return {"role": message.role, "content": as_text("\n\n".join(part for part in parts if part))}
 
-    def tool_choice(self, tools: Sequence[ToolSchema]) -> str | None:  # noqa: ARG002 - the Protocol's signature
-        """Return None: the tools travel in the prompt."""
-        return None
-
-    def grammar_strategy(self) -> str:
-        """Return the default strategy."""
-        return self._strategy
-
-    def modes(self) -> tuple[Mode, ...]:
-        """Return the grammar modes that this family supports."""
-        return MODES
-
-    def constraint(self, tools: Sequence[ToolSchema], options: ConstraintOptions) -> Constraint:
-        """Return the constraint of a reply that may call these tools; without tools there is none.
-
-        Raises:
-            ConfigError: The mode or the strategy does not exist.
-            ToolGrammarError: A tool's schema has no grammar under the strategy.
-        """
-        return frame_constraint(self.name, MODES, FRAME, tools, options)
-
-    def unheld(self, tool: ToolSchema, mode: Mode) -> list[Problem]:
-        """Return what the tool's schema says and strategy typed does not hold in a mode."""
-        return frame_unheld(MODES, FRAME, tool, mode)
-
     def format_calls(self, calls: Sequence[ToolCall]) -> str:
         """Return the calls as the model would write them; a string cannot hold `</parameter>`, which is broken."""
         return FRAME.separator.join(map(_call, calls))
@@ -101,14 +72,9 @@ class QwenCoderPlugin:
         """Return how calls are known while a reply comes in pieces."""
         return CallMarks((OPEN, FUNCTION), CLOSE, untagged=True)
 
-    def parse_response(
-        self, text: str, tools: Sequence[ToolSchema] = (), api_calls: Sequence[Mapping[str, Any]] = ()
-    ) -> Reply:
-        """Parse a reply; where the API parsed the calls itself they keep their ids, and the text is only text."""
-        if not api_calls:
-            return scan_xml_calls(text, tools)
-        good, bad = read_api_calls(api_calls)
-        return Reply(text.strip(), good, bad)
+    def read_text(self, text: str, tools: Sequence[ToolSchema]) -> Reply:
+        """Return the calls of a text, those that cannot be read, and the text around them."""
+        return scan_xml_calls(text, tools)
 
 
 def _result(content: str) -> str:

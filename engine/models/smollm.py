@@ -8,7 +8,5 @@ from engine.models.hermes import HermesPlugin
 class SmolLMPlugin(HermesPlugin):
     """The `smollm` family."""
 
-    __slots__ = ()
-
-    def __init__(self, grammar_strategy: str = "typed") -> None:
-        super().__init__("smollm", grammar_strategy, ascii_only=True)
+    name = "smollm"
+    ascii_only = True
