@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 from engine.backends.vllm_server_command import ServeOptions, find_launcher
 from engine.backends.vllm_server_log import story, tail
@@ -21,6 +21,20 @@ HEALTHY_SECONDS = 900.0
 _POLL_SECONDS = 0.25
 Progress = Callable[[float, str], None]
 """Is told the seconds since the start and the last line of the log, four times a second."""
+
+
+class FurtherOptions(TypedDict, total=False):
+    """The options of a VllmServer that it seldom needs; each is explained at `ServeOptions`."""
+
+    served_name: str | None
+    max_lora_rank: int | None
+    max_loras: int | None
+    max_model_len: int | None
+    data_parallel_size: int
+    chat_template: str | Path | None
+    dtype: str
+    tool_parser: str | None
+    extra: Sequence[str]
 
 
 class VllmServer:
@@ -34,19 +48,12 @@ class VllmServer:
         port: The port; 0 takes a free one.
         host: The address to listen on.
         adapters: PEFT folders by the names that requests use; with them, others can be loaded while it runs.
-        served_name: What requests call the model; by default as `model`.
-        max_lora_rank: The largest rank that can be loaded; by default that of `adapters`.
-        max_loras: Adapters that one batch may mix; by default their number, at most 8.
-        max_model_len: Tokens of context; by default the model's own.
-        data_parallel_size: Copies of the model behind the one URL.
-        chat_template: A Jinja file to use instead of the model's own.
-        dtype: The precision; `auto` takes the model's own.
-        tool_parser: Let the server parse tool calls of the API with this parser.
-        extra: Further options of `vllm serve`, passed on as they are.
         environment: Environment variables, on top of this process's.
         python: The interpreter of vLLM's environment; by default that of the `vllm` on PATH, else this one.
         log: The file that gets the log; by default a temporary one.
         stop_seconds: How long it may take to end before it is killed.
+        further: What else the server is to be: served_name, max_lora_rank, max_loras, max_model_len,
+            data_parallel_size, chat_template, dtype, tool_parser, extra; see `ServeOptions`.
 
     Raises:
         ConfigError: There is no vLLM.
@@ -60,34 +67,18 @@ class VllmServer:
         port: int = 8000,
         host: str = "127.0.0.1",
         adapters: Mapping[str, str | Path] | None = None,
-        served_name: str | None = None,
-        max_lora_rank: int | None = None,
-        max_loras: int | None = None,
-        max_model_len: int | None = None,
-        data_parallel_size: int = 1,
-        chat_template: str | Path | None = None,
-        dtype: str = "auto",
-        tool_parser: str | None = None,
-        extra: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         python: str | Path | None = None,
         log: str | Path | None = None,
         stop_seconds: float = STOP_SECONDS,
+        **further: Unpack[FurtherOptions],
     ) -> None:
         self.options = ServeOptions(
             model=str(model),
-            served_name=served_name,
             host=host,
             port=port or _free_port(host),
             adapters={name: Path(folder).resolve() for name, folder in (adapters or {}).items()},
-            max_lora_rank=max_lora_rank,
-            max_loras=max_loras,
-            max_model_len=max_model_len,
-            data_parallel_size=data_parallel_size,
-            chat_template=Path(chat_template).absolute() if chat_template is not None else None,
-            dtype=dtype,
-            tool_parser=tool_parser,
-            extra=tuple(extra),
+            **further,
         )
         launcher = find_launcher(python, self.options.model)
         self.command: tuple[str, ...] = (*launcher.argv, *self.options.flags())

@@ -80,7 +80,7 @@ class ServeOptions:
     max_loras: int | None = None
     max_model_len: int | None = None
     data_parallel_size: int = 1
-    chat_template: Path | None = None
+    chat_template: str | Path | None = None
     dtype: str = "auto"
     tool_parser: str | None = None
     extra: Sequence[str] = ()
@@ -102,7 +102,7 @@ class ServeOptions:
             ("--served-model-name", self.served_name),
             ("--max-model-len", self.max_model_len),
             ("--data-parallel-size", self.data_parallel_size if self.data_parallel_size > 1 else None),
-            ("--chat-template", self.chat_template),
+            ("--chat-template", Path(self.chat_template).absolute() if self.chat_template is not None else None),
         ):
             flags += [name, str(value)] if value is not None else []
         if self.tool_parser is not None:

@@ -94,12 +94,8 @@ class Kernel(BackendOwner):
     ) -> KernelResult:
         """Take turns until the work is done or cannot go on.
 
-        Failures are part of the result; only cancellation is raised.
-
-        Who answers a turn, the first that is there: the argument `model`; the context provider's `model_override`; its
-        `adapter` (in a run, what the manifest's `routing` chooses); the configured `adapter` on the configured `model`;
-        the backend's default model. A name of the first two that is one of the configured `adapters` is that adapter,
-        any other is a model without an adapter. `StepResult` and the events say who did answer.
+        Failures are part of the result; only cancellation is raised. Who answers a turn: the argument `model`, else
+        what the context provider says, else the configured adapter and model; see `engine.kernel.routing`.
 
         Args:
             messages: The system and user messages.
@@ -108,8 +104,7 @@ class Kernel(BackendOwner):
             termination: The tool whose success ends the run, or a test of each result.
             context_provider: Awaited once before each turn, with the turn's number and the names of the tools that the
                 last turn called, as far as it takes them. Of the mapping that it returns, `model_override` and
-                `adapter` choose who answers the turn, `prompt` replaces `messages`, the rest joins the tools' bound
-                inputs.
+                `adapter` choose who answers, `prompt` replaces `messages`, the rest joins the tools' bound inputs.
             model: The model that answers every turn, or one of the configured adapters by name.
         """
         began, schemas = time.perf_counter(), self._offer(tools)
