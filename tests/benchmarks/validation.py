@@ -102,6 +102,7 @@ class Floor:
         self._validator = Draft202012Validator(schema)
         self._templates = SandboxedEnvironment(autoescape=False)
         self._manifest = Manifest
+        self._constraints = _constraints()
         with tempfile.TemporaryDirectory() as folder:
             write_bundles(Path(folder), 1, first=5000)
             await self.work(folder)
@@ -113,6 +114,7 @@ class Floor:
         for bundle in bundles:
             self._read_manifest((bundle / "bundle.yaml").read_bytes())
             self._read_template((bundle / "prompts" / "user.md.j2").read_text("utf-8"))
+            self._compile()
         _check_types([(bundle / "tools" / "rename.pym").read_text("utf-8") for bundle in bundles])
         return len(bundles)
 
@@ -126,6 +128,11 @@ class Floor:
             raise RuntimeError("the sample manifest does not fit the schema")
         self._manifest.model_validate(_frozen(value), strict=False)
 
+    def _compile(self) -> None:
+        """Have xgrammar read the constraint of each mode; writing it is not part of the floor."""
+        for read, text in self._constraints:
+            read(text)
+
     def _read_template(self, text: str) -> set[str]:
         from jinja2 import nodes
 
@@ -133,6 +140,35 @@ class Floor:
 
     async def close(self) -> None:
         """Nothing is left open."""
+
+
+def _constraints() -> list[tuple[Any, str]]:
+    """Return a sample bundle's constraints as texts, each with what reads it; none without xgrammar."""
+    import json
+    from importlib.util import find_spec
+
+    from engine.bundle import load_bundle
+    from engine.models import constraint_for
+
+    if find_spec("xgrammar") is None:
+        return []
+    from xgrammar import Grammar
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_bundles(Path(folder), 1, first=5000)
+        bundle = load_bundle(next(path.parent for path in Path(folder).glob("*/bundle.yaml")))
+        tools, plugin = bundle.tool_schemas, bundle.get_plugin().name
+        made = {mode: constraint_for(tools, plugin, mode=mode).value for mode in bundle.get_plugin().modes()}
+    readers = {
+        "ebnf": Grammar.from_ebnf,
+        "structural_tag": Grammar.from_structural_tag,
+        "json_schema": Grammar.from_json_schema,
+    }
+    return [
+        (readers[mode], value if isinstance(value, str) else json.dumps(value))
+        for mode, value in made.items()
+        if mode in readers
+    ]
 
 
 def _frozen(value: Any) -> Any:
