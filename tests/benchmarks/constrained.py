@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.backends.dialects import DIALECTS
-from engine.grammar.constraint import NO_CONSTRAINT, Constraint
+from engine.grammar.constraint import NO_CONSTRAINT, Constraint, Matcher
 from engine.messages import ToolSchema
 from engine.models import constraint_for, get_plugin
 from tests.benchmarks.harness import Row, Sample, Scale, in_turns, middle
@@ -48,8 +48,9 @@ def on_vllm(scale: Scale) -> list[Row]:
 
 def _measure(server: Server, scale: Scale) -> list[Row]:
     tools, length = [_tool(number) for number in range(5)], scale.pick(64, 16)
+    matcher: Matcher = "any" if server.dialect == "llama_cpp" else "xgrammar"
     constraints: dict[str, Constraint] = {_NONE: NO_CONSTRAINT} | {
-        mode: constraint_for(tools, _PLUGIN, mode=mode)  # type: ignore[arg-type]  # a Mode, as a name of a row
+        mode: constraint_for(tools, _PLUGIN, mode=mode, matcher=matcher)  # type: ignore[arg-type]  # a row's name
         for mode in _MODES[server.dialect]
     }
     rows: list[Row] = []
