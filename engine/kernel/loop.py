@@ -130,9 +130,8 @@ class Kernel(BackendOwner):
             progress.fail(error, out_of_time=clock.expired() and isinstance(error, TimeoutError))
             await self._emit(ErrorOccurred, error_type=progress.reason or "error", message=progress.error or "")
         finally:
-            await self._emit(
-                KernelEnded, **progress.facts(), duration_ms=round((time.perf_counter() - began) * 1000, 3)
-            )
+            taken = round((time.perf_counter() - began) * 1000, 3)
+            await self._emit(KernelEnded, **progress.facts(), duration_ms=taken)
         return progress.result()
 
     def _offer(self, tools: Tools) -> tuple[ToolSchema, ...]:
