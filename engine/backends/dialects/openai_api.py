@@ -7,29 +7,26 @@ and refused by its newer models, `temperature` and `top_p` are refused by some u
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name, wrong_kind
+from engine.backends.dialects.base import sampling_fields, wrong_kind
+from engine.backends.dialects.plain import Plain
 from engine.backends.dialects.sglang import schema_format
 from engine.backends.dialects.strict_subset import why_not_strict
-from engine.backends.server_info import ServerInfo
 from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
-from engine.models.base import Adapter
 
 _DEFAULTS = {"temperature": 1.0, "top_p": 1.0}
 
 
-class OpenAIApi:
-    """The dialect of OpenAI."""
+class OpenAIApi(Plain):
+    """The dialect of OpenAI: that of any server, but for the constraints and the sampling."""
 
     name = "openai"
     software = "the OpenAI API"
     kinds: tuple[Kind, ...] = ("json_schema", "strict_tools")
-    lists_models = False
-    lora: LoraEndpoints | None = None
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `response_format` or the strict tools, if their schemas lie in the API's subset."""
@@ -54,22 +51,6 @@ class OpenAIApi:
         fields = sampling_fields(sampling)
         fields["max_completion_tokens"] = fields.pop("max_tokens")
         return {name: value for name, value in fields.items() if _DEFAULTS.get(name) != value}
-
-    def select(self, server: ServerInfo, adapter: Adapter | None) -> Selection:
-        """Return the adapter's name as the model, where the server lists it."""
-        return select_by_name(server, adapter)
-
-    async def version(self, call: Call) -> str | None:  # noqa: ARG002 - the Protocol's signature
-        """Return None: there is no endpoint for it."""
-        return None
-
-    async def adapters(self, call: Call) -> tuple[str, ...]:  # noqa: ARG002 - the Protocol's signature
-        """Return nothing: a tuned model is a model of its own."""
-        return ()
-
-    async def count_tokens(self, call: Call, model: str, messages: Sequence[Mapping[str, Any]]) -> int | None:  # noqa: ARG002 - the Protocol's signature
-        """Return None: there is no endpoint for it."""
-        return None
 
 
 def _refuse(what: str, schema: Mapping[str, Any]) -> None:
