@@ -312,7 +312,7 @@ def test_exported_schemas_are_current_and_valid(kind) -> None:
     assert schema["$id"]
 
 
-@pytest.mark.parametrize("kind", ["bundle", "engine"])
+@pytest.mark.parametrize("kind", ["bundle", "engine", "tests"])
 def test_every_key_has_a_description(kind) -> None:
     schema = json_schema(kind)
     for name, model in {"": schema, **schema["$defs"]}.items():
@@ -323,8 +323,9 @@ def test_every_key_has_a_description(kind) -> None:
 
 
 def test_export_writes_files(tmp_path) -> None:
-    assert sorted(path.name for path in export(tmp_path / "out")) == ["bundle.schema.json", "engine.schema.json"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bundle.schema.json", "engine.schema.json"]
+    names = ["bundle.schema.json", "engine.schema.json", "tests.schema.json"]
+    assert sorted(path.name for path in export(tmp_path / "out")) == names
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 def test_the_exported_schema_says_the_same_as_the_validator() -> None:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.diagnostics import Diagnostic, Span
@@ -67,6 +67,11 @@ class BundleSource:
             message = f"the file has {entry.size} bytes, more than the {MAX_TEXT} that the engine reads"
             return None, [Diagnostic("L007", message, Span(self.show(name)), "make it smaller")]
         return decode(entry.content, self.show(name), MAX_TEXT)
+
+    def edited(self, contents: Mapping[str, bytes]) -> BundleSource:
+        """Return the source with other contents in some files, such as those of an editor's unsaved buffers."""
+        fresh = {name: Entry(content, len(content)) for name, content in contents.items()}
+        return replace(self, files=dict(sorted({**self.files, **fresh}.items())))
 
     def key(self) -> str:
         """Return a hash of everything that validation can see of the bundle."""

@@ -8,18 +8,21 @@ from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.manifest.bundle_model import Manifest
+    from engine.manifest.case_model import Case, CaseFile
     from engine.manifest.document import Document, JsonPath, Position, Positions
     from engine.manifest.engine_config import load_engine_config
     from engine.manifest.engine_model import EngineConfig
     from engine.manifest.languages import LANGUAGES, LanguageSpec, node_types
     from engine.manifest.reader import decode, dotted, read_yaml
     from engine.manifest.schema import json_schema, validator
-    from engine.manifest.typed import Typed, read_engine_config, read_manifest
+    from engine.manifest.typed import Typed, read_cases, read_engine_config, read_manifest
 
 # Loaded on first use: pydantic and jsonschema cost more than most verbs need.
 
 __all__ = [
     "LANGUAGES",
+    "Case",
+    "CaseFile",
     "Document",
     "EngineConfig",
     "JsonPath",
@@ -33,6 +36,7 @@ __all__ = [
     "json_schema",
     "load_engine_config",
     "node_types",
+    "read_cases",
     "read_engine_config",
     "read_manifest",
     "read_yaml",
@@ -43,12 +47,13 @@ __getattr__ = lazy(
     __name__,
     {
         "bundle_model": ("Manifest",),
+        "case_model": ("Case", "CaseFile"),
         "document": ("Document", "JsonPath", "Position", "Positions"),
         "engine_config": ("load_engine_config",),
         "engine_model": ("EngineConfig",),
         "languages": ("LANGUAGES", "LanguageSpec", "node_types"),
         "reader": ("decode", "dotted", "read_yaml"),
         "schema": ("json_schema", "validator"),
-        "typed": ("Typed", "read_engine_config", "read_manifest"),
+        "typed": ("Typed", "read_cases", "read_engine_config", "read_manifest"),
     },
 )

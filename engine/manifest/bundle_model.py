@@ -273,6 +273,11 @@ class Manifest(Model):
     """The typed `bundle.yaml`, as written."""
 
     format: Literal[1] = Field(description="Version of this format: 1.")
+    extends: RelativePath | None = Field(
+        default=None,
+        description="The folder of the bundle that this one builds on, relative to this one: maps are merged by key, "
+        "lists of named things by name, files by path.",
+    )
     name: Name = Field(description="The bundle's name: a letter, then letters, digits, - and _.")
     version: str = Field(default="0.0.0", description="The bundle's own version.")
     description: str = Field(min_length=1, max_length=1000, description="What the bundle does, in a sentence.")

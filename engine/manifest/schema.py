@@ -6,15 +6,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.manifest.bundle_model import Manifest, Model
+from engine.manifest.case_model import CaseFile
 from engine.manifest.engine_model import EngineConfig
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-Kind = Literal["bundle", "engine"]
+Kind = Literal["bundle", "engine", "tests"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-MODELS: dict[Kind, type[Model]] = {"bundle": Manifest, "engine": EngineConfig}
-_TITLES: dict[Kind, str] = {"bundle": "bundle.yaml", "engine": "engine.yaml"}
+MODELS: dict[Kind, type[Model]] = {"bundle": Manifest, "engine": EngineConfig, "tests": CaseFile}
+_TITLES: dict[Kind, str] = {"bundle": "bundle.yaml", "engine": "engine.yaml", "tests": "tests/*.yaml"}
 
 
 @cache

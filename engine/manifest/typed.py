@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from engine.diagnostics import Diagnostic
 from engine.manifest.bundle_model import Manifest, Model
+from engine.manifest.case_model import CaseFile
 from engine.manifest.document import Document, JsonPath
 from engine.manifest.engine_model import EngineConfig
 from engine.manifest.findings import SchemaFinding, schema_findings
@@ -66,6 +67,11 @@ def read_manifest(document: Document) -> Typed[Manifest]:
 def read_engine_config(document: Document) -> Typed[EngineConfig]:
     """Check an `engine.yaml` and return its model."""
     return cast("Typed[EngineConfig]", _read(document, "engine"))
+
+
+def read_cases(document: Document) -> Typed[CaseFile]:
+    """Check a file of cases and return its model."""
+    return cast("Typed[CaseFile]", _read(document, "tests"))
 
 
 def _read(document: Document, kind: Kind) -> Typed[Any]:

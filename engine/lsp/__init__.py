@@ -1,0 +1,1 @@
+"""The editor server: diagnostics, completion, hover, definitions and fixes over the Language Server Protocol."""

@@ -1,0 +1,1 @@
+"""Full-screen views in the terminal."""
