@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from engine.manifest.bundle_model import IDENTIFIER, Model, RelativePath
+
+
+class ExpectedText(Model):
+    """What a text must hold: the plain text of the last reply, what a tool answers, or an error."""
+
+    contains: tuple[str, ...] = Field(default=(), description="Texts that must be in it.")
+    excludes: tuple[str, ...] = Field(default=(), description="Texts that must not be in it.")
+    matches: str | None = Field(default=None, description="Regular expression (RE2) that must be found in it.")
 
 
 class ExpectedCall(Model):
@@ -14,19 +22,15 @@ class ExpectedCall(Model):
 
     tool: str = Field(pattern=IDENTIFIER, description="The tool's name.")
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments by name; a text between slashes (/…/) is a regular expression."
+        default_factory=dict,
+        description="Arguments by name; a text between slashes (/…/) is a regular expression (RE2) that must be found "
+        "in the argument.",
     )
     match: Literal["partial", "exact"] = Field(
-        default="partial", description="partial: these arguments, perhaps more of them; exact: these and no others."
+        default="partial",
+        description="partial: these arguments, perhaps more of them, also inside objects; exact: these and no others.",
     )
-
-
-class ExpectedText(Model):
-    """What the plain text of the last reply must hold."""
-
-    contains: tuple[str, ...] = Field(default=(), description="Texts that must be in it.")
-    excludes: tuple[str, ...] = Field(default=(), description="Texts that must not be in it.")
-    matches: str | None = Field(default=None, description="Regular expression that must be found in it.")
+    result: ExpectedText | None = Field(default=None, description="What the tool's answer must hold.")
 
 
 class ExpectedChange(Model):
@@ -38,7 +42,9 @@ class ExpectedChange(Model):
     )
     contains: tuple[str, ...] = Field(default=(), description="Texts that the new content must hold.")
     excludes: tuple[str, ...] = Field(default=(), description="Texts that the new content must not hold.")
-    matches: str | None = Field(default=None, description="Regular expression that must be found in the new content.")
+    matches: str | None = Field(
+        default=None, description="Regular expression (RE2) that must be found in the new content."
+    )
     equals: str | None = Field(default=None, description="The new content.")
     parses: bool = Field(default=False, description="The new content has no syntax error.")
     same_code_but: tuple[Literal["docstrings", "comments", "node"], ...] | None = Field(
@@ -64,9 +70,11 @@ class Expectation(Model):
     no_calls: tuple[str, ...] = Field(default=(), description="Tools that must not be called.")
     text: ExpectedText | None = Field(default=None, description="What the plain text of the last reply must hold.")
     changes: tuple[ExpectedChange, ...] = Field(default=(), description="What must come of files.")
-    commands: tuple[tuple[str, ...], ...] = Field(
+    error: ExpectedText | None = Field(default=None, description="What the error of a failed task must hold.")
+    commands: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
         default=(),
-        description="Commands that must exit with 0 in the project with all changes made; argv, no shell.",
+        description="Commands that must exit with 0 in the project with all changes made: argv without a shell; "
+        "{file} is the node's file.",
     )
     at_most: Bounds = Field(default_factory=Bounds, description="What the case may use.")
 
@@ -74,15 +82,22 @@ class Expectation(Model):
 class Case(Model):
     """One case: a bundle on one node."""
 
-    exclusive = (("source", "file"),)
+    exclusive = (("source", "file"), ("language", "file"))
     one_of = ("source", "file")
 
     name: str = Field(min_length=1, max_length=120, description="What the case shows; unique in the bundle.")
     source: str | None = Field(default=None, description="A snippet; it becomes a file of its own project.")
     language: str = Field(default="python", description="The snippet's language, which gives its file a name.")
     file: RelativePath | None = Field(default=None, description="A file of the bundle that is the target.")
+    path: RelativePath | None = Field(
+        default=None,
+        description="Where the target lies in the project; by default a snippet is snippet.py (or as its language "
+        "says), and a file has its own name.",
+    )
     files: dict[str, str] = Field(default_factory=dict, description="More files of the project: content by path.")
-    node: str | None = Field(default=None, description="The node by (qualified) name; by default the only one.")
+    node: str | None = Field(
+        default=None, description="The node by (qualified) name; by default the only one that the bundle takes."
+    )
     params: dict[str, Any] = Field(default_factory=dict, description="Values of the bundle's params.")
     repeats: int = Field(default=1, ge=1, le=1000, description="How often it runs, each time with another seed.")
     pass_rate: float = Field(default=1.0, gt=0, le=1, description="Share of the repeats that must pass.")
