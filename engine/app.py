@@ -69,15 +69,17 @@ class App:
     Args:
         root: The project's root; targets lie below it, and `.engine/` is made there when something runs.
         config: The project's settings; by default what engine.yaml and the environment say.
+        log: The event log's file, if not the project's own.
     """
 
-    def __init__(self, root: Path, config: EngineConfig | None = None) -> None:
+    def __init__(self, root: Path, config: EngineConfig | None = None, *, log: Path | None = None) -> None:
         self.root, self._config = root.resolve(), config
+        self._log = log or self.root / ".engine" / "events.db"
 
     @classmethod
-    def open(cls, project: Path | None = None, targets: Sequence[str | Path] = ()) -> App:
+    def open(cls, project: Path | None = None, targets: Sequence[str | Path] = (), *, log: Path | None = None) -> App:
         """Find the project: as given, else around the working directory, else around the targets."""
-        return cls(find_root(project, targets))
+        return cls(find_root(project, targets), log=log)
 
     @cached_property
     def config(self) -> EngineConfig:
@@ -94,18 +96,20 @@ class App:
         """Load a bundle by path, or by name from the project's bundle folder."""
         from engine.bundle import Bundle, load_bundle
 
-        if isinstance(source, Bundle):
-            return source
+        return source if isinstance(source, Bundle) else load_bundle(self.locate(source))
+
+    def locate(self, source: str | Path) -> str | Path:
+        """Return a bundle's path: as given, or that of the name in the project's bundle folder."""
         named = self.root / self.config.bundles / str(source)
-        return load_bundle(named if not Path(source).exists() and named.exists() else source)
+        return named if not Path(source).exists() and named.exists() else source
 
     def log(self) -> EventLog:
         """Open the event log."""
-        return EventLog(self.root / ".engine" / "events.db")
+        return EventLog(self._log)
 
     def reader(self) -> LogReader:
         """Open the event log for reading; nothing is made."""
-        return LogReader(self.root / ".engine" / "events.db")
+        return LogReader(self._log)
 
     def review(self, run_id: str | None = None) -> Review:
         """Open the changes of a run; without an id, of the newest.

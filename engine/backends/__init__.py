@@ -6,6 +6,7 @@ from engine.backends.canary import Enforcement, in_force
 from engine.backends.dialects import DIALECTS
 from engine.backends.embedded import EmbeddedBackend
 from engine.backends.openai_backend import OpenAIBackend
+from engine.backends.tap import StreamTap
 from engine.backends.vllm_server import VllmServer
 from engine.backends.weights import DEFAULT_WEIGHTS, WEIGHTS, Weights, is_present, pull, resolve_weights
 
@@ -20,6 +21,7 @@ __all__ = [
     "EmbeddedBackend",
     "Enforcement",
     "OpenAIBackend",
+    "StreamTap",
     "VllmServer",
     "Weights",
     "in_force",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import click
 from engine.app import App, RunRequest
 from engine.cli.console import printable, project_option, report_findings
 from engine.errors import BundleError, ConfigError
-from engine.run import Plan, Rendered, matches
+from engine.run import Rendered
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
@@ -55,31 +54,15 @@ def command(bundle: str, target: str, params: tuple[str, ...], as_json: bool, **
 async def _render(app: App, request: RunRequest) -> Rendered:
     async with app.session(request) as session:
         if not session.plan.tasks:
-            raise ConfigError(_no_task(session.plan, request.nodes))
+            raise ConfigError(session.plan.why_no_task(request.nodes))
         return await session.render(session.plan.tasks[0])
-
-
-def _no_task(plan: Plan, patterns: Sequence[str]) -> str:
-    """Say why the bundle takes none of the nodes that were asked for."""
-    nodes = [node for part in plan.discoveries for node in part.nodes]
-    there = [node.qualified_name for node in nodes if any(matches(node, pattern) for pattern in patterns)]
-    if there:
-        return f"the bundle does not take {there[0]}: its nodes.when leaves it out"
-    names = ", ".join(dict.fromkeys(node.qualified_name for node in nodes))
-    return f"there is no such node; the file has: {names[:400] or 'none of the languages and types of the bundle'}"
 
 
 def show(rendered: Rendered) -> None:
     """Print a rendered request for people."""
-    click.secho(f"# {rendered.node}  (model {rendered.model}, adapter {rendered.adapter or 'none'})", bold=True)
-    for message in rendered.messages:
-        click.secho(f"\n[{message['role']}]", fg="cyan")
-        click.echo(printable(str(message["content"])))
-    click.secho("\n[tools]", fg="cyan")
-    for tool in rendered.tools:
-        click.echo(json.dumps(tool, ensure_ascii=False))
-    click.secho(f"\n[constraint: {rendered.constraint.kind}, {rendered.constraint.strategy}]", fg="cyan")
-    value = rendered.constraint.value
-    click.echo(value if isinstance(value, str) else json.dumps(value, indent=2))
-    exactly = "counted by the model's own tokenizer" if rendered.exact else "estimated: no tokenizer could be asked"
-    click.echo(f"\nprompt tokens: {rendered.tokens} ({exactly})")
+    title, *rest = rendered.sections()
+    click.secho(printable(title[0]), bold=True)
+    for heading, body in rest:
+        click.secho(f"\n{printable(heading)}", fg="cyan")
+        if body:
+            click.echo(printable(body))

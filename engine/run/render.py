@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +42,21 @@ class Rendered:
     constraint: Constraint
     tokens: int
     exact: bool
+
+    def sections(self) -> list[tuple[str, str]]:
+        """Return it for people: headings with what stands below them, in order; not yet made printable."""
+        value = self.constraint.value
+        exactly = "counted by the model's own tokenizer" if self.exact else "estimated: no tokenizer could be asked"
+        return [
+            (f"# {self.node}  (model {self.model}, adapter {self.adapter or 'none'})", ""),
+            *((f"[{message['role']}]", str(message["content"])) for message in self.messages),
+            ("[tools]", "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)),
+            (
+                f"[constraint: {self.constraint.kind}, {self.constraint.strategy}]",
+                value if isinstance(value, str) else json.dumps(value, indent=2),
+            ),
+            (f"prompt tokens: {self.tokens} ({exactly})", ""),
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""

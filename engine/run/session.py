@@ -16,7 +16,7 @@ from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
 from engine.run.enforcement import Enforcer
 from engine.run.execute import Executor, RunResult, run_finished
-from engine.run.plan import Assignment, Task
+from engine.run.plan import Assignment, Task, matches
 from engine.run.render import Rendered, render_task
 from engine.run.review import Review
 from engine.run.routing import prepare
@@ -39,6 +39,15 @@ class Plan:
     def notes(self) -> list[str]:
         """Files that were left out or only read in part, and why."""
         return list(dict.fromkeys(str(note) for part in self.discoveries for note in part.notes))
+
+    def why_no_task(self, patterns: Sequence[str]) -> str:
+        """Say why the bundle takes none of the nodes that were asked for."""
+        nodes = [node for part in self.discoveries for node in part.nodes]
+        there = [node.qualified_name for node in nodes if any(matches(node, pattern) for pattern in patterns)]
+        if there:
+            return f"the bundle does not take {there[0]}: its nodes.when leaves it out"
+        names = ", ".join(dict.fromkeys(node.qualified_name for node in nodes))
+        return f"there is no such node; the file has: {names[:400] or 'none of the languages and types of the bundle'}"
 
     def without_constraints(self, bundles: Collection[str]) -> Plan:
         """Return the plan with these bundles asked for without their constraint."""
