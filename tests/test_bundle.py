@@ -62,7 +62,7 @@ FILES = {
     "lora/docs/adapter_config.json": "{}",
     "lora/docs/adapter_model.safetensors": "weights",
     "lora/docs.gguf": "GGUF",
-    "tests/case.yaml": "a: 1\n",
+    "tests/case.yaml": 'format: 1\ncases: [{name: one, source: "def f(): ...", params: {width: 80}}]\n',
 }
 
 
@@ -231,7 +231,8 @@ def test_the_digest_follows_what_the_bundle_does(tmp_path) -> None:
     }
     for name, text in changes.items():
         assert load_bundle(make(tmp_path / name.replace("/", "-"), **{name: text})).digest != first
-    assert load_bundle(make(tmp_path / "cases", **{"tests/case.yaml": "b: 2\n"})).digest == first
+    cases = FILES["tests/case.yaml"].replace("one", "other")
+    assert load_bundle(make(tmp_path / "cases", **{"tests/case.yaml": cases})).digest == first
 
 
 def test_errors_carry_every_finding(tmp_path) -> None:

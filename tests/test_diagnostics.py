@@ -160,7 +160,7 @@ def test_rows_are_well_formed() -> None:
     assert len({row.name for row in CODES.values()}) == len(CODES)
     for code, row in CODES.items():
         assert code == row.id
-        assert re.fullmatch(r"[LYSRPTGA]\d{3}", code)
+        assert re.fullmatch(r"[LYSRPTGAC]\d{3}", code)
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row.name)
         assert row.summary.endswith(".")
 

@@ -116,7 +116,7 @@ def test_independent_findings_come_together(tmp_path) -> None:
 
 def test_the_passes_have_one_stated_order() -> None:
     names = [step.name for step in PASSES]
-    assert names == ["layout", "schema", "references", "params", "prompts", "tools", "grammar", "permissions"]
+    assert names == ["layout", "schema", "references", "params", "prompts", "tools", "grammar", "permissions", "cases"]
 
 
 def test_a_script_used_twice_is_reported_once(tmp_path) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from engine.bundle.cases import BundleCase
 from engine.bundle.inputs import node_inputs
 from engine.bundle.values import resolve_params
 from engine.grammar.constraint import ConstraintOptions
@@ -62,6 +63,7 @@ class Bundle:
         prompt_names: The templates of the system message (or None) and of the user message.
         custom: The grammar of strategy custom: EBNF text, or a structural tag.
         query: The text of the tree-sitter query, or None.
+        cases: The cases that test it; no part of the digest.
     """
 
     manifest: Manifest
@@ -74,6 +76,7 @@ class Bundle:
     prompt_names: tuple[str | None, str]
     custom: str | Mapping[str, Any] | None = None
     query: str | None = None
+    cases: tuple[BundleCase, ...] = ()
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.bundle.draft import Draft
-from engine.bundle.passes import grammar, layout, params, permissions, prompts, references, schema, tools
+from engine.bundle.passes import cases, grammar, layout, params, permissions, prompts, references, schema, tools
 from engine.bundle.source import BundleSource
 from engine.diagnostics import Diagnostic
 
@@ -30,6 +30,7 @@ PASSES: tuple[Pass, ...] = (
     Pass("tools", tools.run, "manifest"),
     Pass("grammar", grammar.run, "manifest"),
     Pass("permissions", permissions.run, "manifest"),
+    Pass("cases", cases.run, "manifest"),
 )
 
 

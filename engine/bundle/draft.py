@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from engine.bundle.cases import BundleCase
 from engine.bundle.source import BundleSource
 from engine.diagnostics import Span
 from engine.manifest import Document, JsonPath, Manifest, Typed
@@ -51,6 +52,7 @@ class Draft:
         uses: The scripts that the manifest names.
         schemas: The tools as the model sees them, as far as they are known.
         constrained: The model family and what the manifest asks of the grammar; None where that has an error.
+        cases: The cases that the manifest's `tests` names, as far as they are sound.
     """
 
     source: BundleSource
@@ -61,6 +63,7 @@ class Draft:
     schemas: list[ToolSchema] = field(default_factory=list)
     inline: dict[str, JsonPath] = field(default_factory=dict)
     constrained: tuple[ModelPlugin, ConstraintOptions] | None = None
+    cases: list[BundleCase] = field(default_factory=list)
 
     @property
     def manifest(self) -> Manifest:

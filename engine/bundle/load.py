@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from engine.bundle.adapters import resolve_adapters
 from engine.bundle.archive import read_zip
 from engine.bundle.bundle import Bundle, BundleContext, BundleTool
+from engine.bundle.cases import is_case_file
 from engine.bundle.check import Checked, check_bundles
 from engine.bundle.draft import Draft
 from engine.bundle.passes.prompts import template_name
@@ -92,6 +92,7 @@ def _freeze(draft: Draft) -> Bundle:
         (template_name("system", prompts.system) if prompts.system else None, template_name("user", prompts.user)),
         _custom(draft),
         draft.text(manifest.nodes.query) if manifest.nodes.query else None,
+        tuple(draft.cases),
     )
 
 
@@ -110,8 +111,7 @@ def _digest(source: BundleSource, adapters: Mapping[str, Adapter], tests: str | 
     """Hash what the bundle does: all its text but the cases that test it, and its adapters."""
     total = hashlib.sha256()
     for name, entry in sorted(source.files.items()):
-        is_case = tests is not None and PurePosixPath(name).match(posixpath.normpath(tests))
-        if entry.content is not None and not is_case:
+        if entry.content is not None and not is_case_file(name, tests):
             part = hashlib.sha256(entry.content).hexdigest()
             total.update(f"{name}\0{part}\n".encode("utf-8", "surrogateescape"))
     for name, adapter in sorted(adapters.items()):

@@ -2,7 +2,7 @@
 
 A code never changes its meaning. Each one has a page in `pages/CODE.md` (what `engine explain` prints) and a bad
 bundle in the tests.
-The letter is the pass that finds it: Layout, Yaml, Schema, References, Prompts, Tools, Grammar, Access (permissions).
+The letter is the pass that finds it: Layout, Yaml, Schema, References, Prompts, Tools, Grammar, Access (permissions), Cases.
 """
 
 from __future__ import annotations
@@ -85,6 +85,15 @@ _ROWS = (
     ("A001", "external-not-permitted", "error", "A script declares an external that the permissions do not allow."),
     ("A002", "bad-pattern", "error", "A permission pattern is empty, absolute or leaves the project."),
     ("A003", "bad-command", "error", "An allowed command is empty or names a shell."),
+    ("C001", "duplicate-case", "error", "Two cases of a bundle have the same name."),
+    ("C002", "case-file-missing", "error", "The file that a case names is not in the bundle."),
+    ("C003", "case-param", "error", "A case gives a param that does not exist, or a value that does not fit."),
+    ("C004", "case-tool", "error", "A case expects a tool that the bundle does not have."),
+    ("C005", "case-pattern", "error", "A regular expression of a case does not compile."),
+    ("C006", "case-argument", "error", "A case expects an argument that a tool's schema does not allow."),
+    ("C007", "no-cases", "warning", "No file of the bundle matches the glob of its cases."),
+    ("C008", "case-path", "error", "A path of a case is absolute, leaves its project or names a folder."),
+    ("C009", "case-language", "error", "A case's snippet is in a language that the bundle does not take."),
 )
 
 CODES: dict[str, Code] = {row[0]: Code(*row) for row in _ROWS}  # type: ignore[arg-type]
