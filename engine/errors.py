@@ -14,7 +14,8 @@ EngineError
 ├── BackendError           whoever runs the model server
 │   ├── BackendUnavailable … unreachable, overloaded or broken after all retries
 │   ├── BackendRejected    … it refused the request (bad grammar, unknown model, wrong key)
-│   └── ContextLengthError … the prompt is longer than the model's context
+│   ├── ContextLengthError … the prompt is longer than the model's context
+│   └── ReplayError        … a recording has no reply to this request
 ├── CallerError            the program that calls the engine: an argument makes no sense
 │   └── ToolSchemaError    … a tool schema has another form than it must
 ├── LimitError             a task used up its tokens, tool calls or seconds
@@ -106,6 +107,10 @@ class BackendRejected(BackendError):  # noqa: N818 - a state, not an "Error"
 
 class ContextLengthError(BackendError):
     """The prompt does not fit into the model's context."""
+
+
+class ReplayError(BackendError):
+    """A recording does not hold the reply to this request; the message says what differs, in one line."""
 
 
 class CallerError(EngineError):

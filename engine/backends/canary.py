@@ -7,6 +7,7 @@ Only a reply proves that a constraint is enforced.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ _TOOL, _KEY = "say", "text"
 # The forced answer ends after a dozen tokens; the second number is for a model that thinks before it answers. A
 # temperature of 1 is the one that no server refuses.
 _TOKENS = (256, 4096)
+_WORD = re.compile(r"zebra-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ async def in_force(
         if completion.finish_reason != "length" or completion.text or completion.tool_calls:
             break
     return _judge(kind, word, completion)
+
+
+def canary_word(request: CompletionRequest) -> str | None:
+    """Return the word that a request's constraint forces, if the request is one of `in_force`."""
+    if [dict(message) for message in request.messages] != [{"role": "user", "content": _ASKED}]:
+        return None
+    found = _WORD.search(json.dumps(request.constraint.value, default=dict))
+    return found[0] if found else None
 
 
 def canary(kind: Kind, word: str) -> Constraint:
