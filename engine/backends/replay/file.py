@@ -81,6 +81,6 @@ def load_tape(raw: bytes, shown: str) -> Tape:
 
 def _slug(name: str, readable: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-")
-    if slug == readable:
+    if slug and slug == readable:
         return slug
     return f"{slug}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}".lstrip("-")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 _LINES, _VALUE = "lines", "value"
-_RAW = re.compile(r"[^\x00-\x7f]")
+_RAW = re.compile(r"[^\x00-\x7e]")
 
 
 def plain(value: Any) -> Any:
@@ -81,4 +82,9 @@ def _unfold(value: Any) -> Any:
 
 def _shown(found: re.Match[str]) -> str:
     char = found[0]
-    return char if char.isprintable() else json.dumps(char)[1:-1]
+    return char if char.isprintable() else "".join(f"\\u{unit:04x}" for unit in _units(char))
+
+
+def _units(char: str) -> tuple[int, ...]:
+    raw = char.encode("utf-16-be", "surrogatepass")
+    return struct.unpack(f">{len(raw) // 2}H", raw)
