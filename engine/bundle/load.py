@@ -15,6 +15,7 @@ from engine.bundle.cases import is_case_file
 from engine.bundle.check import Checked, check_bundles
 from engine.bundle.draft import Draft
 from engine.bundle.passes.prompts import template_name
+from engine.bundle.recordings import is_recording
 from engine.bundle.source import MANIFESTS, BundleSource, read_folder
 from engine.diagnostics import Diagnostic, Span, render
 from engine.errors import BundleError, ConfigError
@@ -108,10 +109,10 @@ def _custom(draft: Draft) -> str | Mapping[str, Any] | None:
 
 
 def _digest(source: BundleSource, adapters: Mapping[str, Adapter], tests: str | None) -> str:
-    """Hash what the bundle does: all its text but the cases that test it, and its adapters."""
+    """Hash what the bundle does: all its text but the cases that test it and their recordings, and its adapters."""
     total = hashlib.sha256()
     for name, entry in sorted(source.files.items()):
-        if entry.content is not None and not is_case_file(name, tests):
+        if entry.content is not None and not is_case_file(name, tests) and not is_recording(name, tests):
             part = hashlib.sha256(entry.content).hexdigest()
             total.update(f"{name}\0{part}\n".encode("utf-8", "surrogateescape"))
     for name, adapter in sorted(adapters.items()):
