@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Prove what is in force: server, model, adapters, constraints, sandbox."),
     "server": ("server", "Start, look at and stop a vLLM server that has what bundles need."),
     "models": ("models", "List, fetch and locate local model weights."),
+    "new": ("new", "Make a bundle that validates, runs and has a test."),
     "schema": ("schema", "Print a JSON Schema."),
 }
 
