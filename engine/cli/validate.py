@@ -18,16 +18,29 @@ from engine.diagnostics import FORMATS, Diagnostic, render
     "--output-format", type=click.Choice(FORMATS), default="full", show_default=True, help="How to print findings."
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
+@click.option("--fix", "repairs", flag_value="write", help="Repair what is certain first, and show how (on stderr).")
+@click.option("--diff", "repairs", flag_value="show", help="Only show what --fix would change; write nothing.")
 @click.option("--no-cache", is_flag=True, help="Check everything anew.")
-def command(paths: tuple[Path, ...], output_format: str, strict: bool, no_cache: bool) -> int:
+def command(paths: tuple[Path, ...], output_format: str, strict: bool, repairs: str | None, no_cache: bool) -> int:
     """Show everything that is wrong with the bundles below each PATH (by default the working directory)."""
     from engine.bundle import validation
 
-    result = validation(paths or (Path(),), use_cache=not no_cache)
+    paths = paths or (Path(),)
+    changed = _repair(paths, write=repairs == "write") if repairs else 0
+    result = validation(paths, use_cache=not no_cache)
+    if repairs == "show":
+        note(summary(result.diagnostics, result.bundles))
+        return max(int(changed > 0), exit_code(result.diagnostics, strict=strict))
     text = render(result.diagnostics, output_format, color=use_color() and output_format in ("full", "concise"))
     _write(text)
     note(summary(result.diagnostics, result.bundles))
     return exit_code(result.diagnostics, strict=strict)
+
+
+def _repair(paths: Sequence[Path], *, write: bool) -> int:
+    from engine.cli.fixing import repair
+
+    return repair(paths, write=write)
 
 
 def exit_code(diagnostics: Sequence[Diagnostic], *, strict: bool) -> int:

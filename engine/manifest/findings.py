@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.diagnostics import Diagnostic, Span, did_you_mean
 from engine.manifest.document import Document, JsonPath
+from engine.manifest.older import older_shape, renamed
 from engine.manifest.reader import dotted
 
 # jsonschema's ValidationError; its annotations add an "unset" to every field, which iter_errors never yields.
@@ -36,7 +37,7 @@ def schema_findings(document: Document, errors: Sequence[SchemaError]) -> list[S
     """Turn jsonschema's errors into findings, less those about values in which the reading found something already."""
     found: list[SchemaFinding] = []
     seen: set[tuple[str, JsonPath, str]] = set()
-    for error in _leaves(errors):
+    for error in leaves(errors):
         for finding in _translate(document, error):
             mark = (finding.diagnostic.code, finding.path, finding.diagnostic.message)
             known = document.odd_keys if finding.diagnostic.code == "S001" else document.tainted
@@ -65,8 +66,8 @@ def _short(value: Any) -> str:
     return "'" + text.replace("\n", "\\n") + "'"
 
 
-def _leaves(errors: Sequence[SchemaError]) -> Iterator[SchemaError]:
-    """Replace each failed union by the errors of its best branch."""
+def leaves(errors: Sequence[SchemaError]) -> Iterator[SchemaError]:
+    """Replace each failed union by the errors of the branch that the author most likely meant."""
     for error in errors:
         if error.validator == "anyOf" and not _key_rule(error):
             yield from _best_branch(error)
@@ -94,7 +95,7 @@ def _best_branch(error: SchemaError) -> Iterator[SchemaError]:
     best = -max(scored)[1]
     for child in branches[best]:
         child.parent = error
-        yield from _leaves([child])
+        yield from leaves([child])
 
 
 def _fits_type(branch: Mapping[str, Any], instance: Any) -> bool:
@@ -123,7 +124,7 @@ def _translate(document: Document, error: SchemaError) -> Iterator[SchemaFinding
 def _unknown_key(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:
     patterns = error.schema.get("patternProperties")
     if patterns:
-        for key in (key for key in error.instance if not _matches(patterns, key)):
+        for key in (key for key in error.instance if not matches(patterns, key)):
             message = f"{dotted((*path, key))}: the name {_short(key)} is not an identifier"
             yield _finding(document, "S005", message, (*path, key), "use letters, digits and _", at_key=True)
         return
@@ -131,13 +132,15 @@ def _unknown_key(document: Document, error: SchemaError, path: JsonPath) -> Iter
     where = dotted(path) if path else "the top level"
     for key in error.instance:
         if key not in known:
-            hint = did_you_mean(key, known)
+            older = renamed((*path, key))
+            hint = f"it is called '{older}'" if older in known else did_you_mean(key, known)
             message = f"unknown key {_short(key)} in {where}" + (f": {hint}" if hint else "")
             help_text = f"known keys: {', '.join(known)}"
             yield _finding(document, "S001", message, (*path, key), help_text, at_key=True)
 
 
-def _matches(patterns: Mapping[str, Any], key: str) -> bool:
+def matches(patterns: Mapping[str, Any], key: str) -> bool:
+    """Whether a key has the form of one of the patterns."""
     import re
 
     return any(re.search(pattern, key) for pattern in patterns)
@@ -149,6 +152,8 @@ def _missing_key(document: Document, error: SchemaError, path: JsonPath) -> Iter
         if key not in error.instance:
             where = dotted(path) if path else "the manifest"
             help_text = properties.get(key, {}).get("description")
+            if (*path, key) == ("format",) and older_shape(document.data):
+                help_text = "this is a manifest of an earlier format: engine migrate PATH converts it"
             span = document.positions.key(path)
             finding = Diagnostic("S003", f"{where} lacks the key '{key}'", span, help_text)
             yield SchemaFinding(finding, path or (key,))
