@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple
@@ -83,6 +84,42 @@ class FindingsCache:
         if not isinstance(error, (sqlite3.OperationalError, OSError)):
             with suppress(OSError):
                 self._path.unlink()
+
+
+class RecentFindings(FindingsCache):
+    """Findings that also stay in memory, for a process that looks for the same again and again.
+
+    Args:
+        folder: Where the file lies; made when needed.
+        on_disk: Whether there is a file at all.
+    """
+
+    def __init__(self, folder: Path | None = None, *, on_disk: bool = True) -> None:
+        super().__init__(folder)
+        self._on_disk = on_disk
+        self._recent: OrderedDict[str, tuple[Diagnostic, ...]] = OrderedDict()
+
+    def load(self, keys: Iterable[str]) -> dict[str, tuple[Diagnostic, ...]]:
+        """Return the findings of those keys that are known."""
+        wanted = list(keys)
+        found = {key: self._recent[key] for key in wanted if key in self._recent}
+        missing = [key for key in wanted if key not in found]
+        if missing and self._on_disk:
+            read = super().load(missing)
+            self._remember(read)
+            found |= read
+        return found
+
+    def store(self, findings: Mapping[str, Sequence[Diagnostic]]) -> None:
+        """Add findings; the oldest rows make room."""
+        self._remember({key: tuple(items) for key, items in findings.items()})
+        if self._on_disk:
+            super().store(findings)
+
+    def _remember(self, findings: Mapping[str, tuple[Diagnostic, ...]]) -> None:
+        self._recent.update(findings)
+        while len(self._recent) > MAX_ROWS:
+            self._recent.popitem(last=False)
 
 
 def _load(database: sqlite3.Connection, wanted: list[str]) -> Iterable[tuple[str, tuple[Diagnostic, ...]]]:

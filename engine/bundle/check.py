@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
+from engine.bundle.cache import FindingsCache
 from engine.bundle.draft import Draft
 from engine.bundle.passes import cases, grammar, layout, params, permissions, prompts, references, schema, tools
 from engine.bundle.source import BundleSource
 from engine.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from engine.tools import ScriptChecker
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +52,51 @@ class Checked:
         return all(item.severity != "error" for item in self.diagnostics)
 
 
-def check_bundles(sources: Sequence[BundleSource], *, use_cache: bool = True, compiled: bool = False) -> list[Checked]:
+def check_bundles(
+    sources: Sequence[BundleSource],
+    *,
+    use_cache: bool = True,
+    compiled: bool = False,
+    checker: ScriptChecker | None = None,
+) -> list[Checked]:
     """Check bundles together, so that the type checker sees all their scripts at once.
 
     Args:
         sources: The bundles' files.
         use_cache: Whether scripts and constraints that were checked before are spared.
         compiled: Whether every constraint is written and, with xgrammar installed, compiled.
+        checker: The type checker; by default one for this time.
     """
     drafts = [Draft(source) for source in sources]
     findings = [run_passes(draft) for draft in drafts]
-    typed = tools.check_types(drafts, use_cache=use_cache)
-    written = grammar.check_compiled(drafts, use_cache=use_cache) if compiled else [[] for _ in drafts]
-    return [Checked(*item) for item in zip(drafts, map(_merged, findings, typed, written), strict=True)]
+    typed = tools.check_types(drafts, use_cache=use_cache, checker=checker)
+    checked = [Checked(*item) for item in zip(drafts, map(_merged, findings, typed), strict=True)]
+    if compiled:
+        done = compile_constraints(checked, FindingsCache() if use_cache else None)
+        checked = [item for item in done if item is not None]
+    if not any(source.parents for source in sources):
+        return checked
+    from engine.bundle.extends import settle
+
+    check = partial(check_bundles, use_cache=use_cache, compiled=compiled, checker=checker)
+    return settle(checked, check)
+
+
+def compile_constraints(
+    checked: Sequence[Checked], store: FindingsCache | None, *, known_only: bool = False
+) -> list[Checked | None]:
+    """Return bundles with what is wrong with their constraints, written and, with xgrammar installed, compiled.
+
+    Args:
+        checked: The bundles after their passes.
+        store: Spares constraints that were compiled before; None to compile all.
+        known_only: Compile none; in place of a bundle whose constraints are not known stands None.
+    """
+    found = grammar.check_compiled([item.draft for item in checked], store, known_only=known_only)
+    return [
+        None if more is None else Checked(item.draft, _merged(item.diagnostics, more))
+        for item, more in zip(checked, found, strict=True)
+    ]
 
 
 def _merged(*found: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.tools.pythontool import PythonTool
     from engine.tools.runner import ScriptRunner
     from engine.tools.script import ParsedScript, Script, ScriptExternal, ScriptInput
+    from engine.tools.warm import WarmChecker
 
 __all__ = [
     "EXTERNALS",
@@ -33,6 +34,7 @@ __all__ = [
     "Tool",
     "ToolDispatcher",
     "ToolEnvironment",
+    "WarmChecker",
     "check_externals",
     "hidden_inputs",
     "merge_inputs",
@@ -52,5 +54,6 @@ __getattr__ = lazy(
         "pythontool": ("PythonTool",),
         "runner": ("ScriptRunner",),
         "script": ("ParsedScript", "Script", "ScriptExternal", "ScriptInput"),
+        "warm": ("WarmChecker",),
     },
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from pydantic_monty import Monty, MontyError, MontySession
 
 _LIMITS: Any = {"max_feed_duration_secs": 20.0, "max_memory": 256 * 1024 * 1024, "max_recursion_depth": 200}
-_TIMEOUT = 60.0
+REQUEST_TIMEOUT = 60.0
+
+Checked = tuple[list[Finding], bool]
+"""The findings, and whether they are final: a checker that gave up may do better next time."""
 
 
 class ScriptChecker:
@@ -39,16 +42,32 @@ class ScriptChecker:
     def check(self, scripts: Sequence[Script]) -> dict[str, list[Diagnostic]]:
         """Return the findings (T006, T002, T001) of each script by its file; nothing is executed."""
         keys = {script.file: _key(script) for script in scripts}
-        known = self._cache.load(sorted(set(keys.values()))) if self._cache else {}
+        known = self._load(sorted(set(keys.values())))
         missing = {keys[script.file]: script for script in scripts if keys[script.file] not in known}
         if missing:
-            fresh = _check_all(missing)
+            fresh = self._check_all(missing)
             known |= {key: findings for key, (findings, _) in fresh.items()}
-            if self._cache:
-                self._cache.store({key: findings for key, (findings, final) in fresh.items() if final})
+            self._store({key: findings for key, (findings, final) in fresh.items() if final})
         return {
             script.file: [_diagnostic(script.file, item) for item in known[keys[script.file]]] for script in scripts
         }
+
+    def _load(self, keys: Sequence[str]) -> dict[str, list[Finding]]:
+        """Return what is known about these keys."""
+        return self._cache.load(keys) if self._cache else {}
+
+    def _store(self, findings: Mapping[str, list[Finding]]) -> None:
+        """Remember findings that are final."""
+        if self._cache:
+            self._cache.store(findings)
+
+    def _check_all(self, scripts: Mapping[str, Script]) -> dict[str, Checked]:
+        """Check scripts that are not known yet, by key."""
+        from pydantic_monty import Monty
+
+        workers = min(os.cpu_count() or 1, len(scripts))
+        with Monty(max_processes=workers, request_timeout=REQUEST_TIMEOUT) as pool:
+            return check_in_pool(pool, scripts, workers)
 
 
 def _key(script: Script) -> str:
@@ -63,17 +82,16 @@ def _diagnostic(file: str, finding: Finding) -> Diagnostic:
     return Diagnostic(code, message, Span(file, line, column, end_line, end_column))
 
 
-def _check_all(scripts: dict[str, Script]) -> dict[str, tuple[list[Finding], bool]]:
-    from pydantic_monty import Monty
-
-    workers = min(os.cpu_count() or 1, len(scripts))
-    with Monty(max_processes=workers, request_timeout=_TIMEOUT) as pool, ThreadPoolExecutor(workers) as threads:
+def check_in_pool(pool: Monty, scripts: Mapping[str, Script], workers: int) -> dict[str, Checked]:
+    """Check scripts by key, as many at once as there are workers in the pool."""
+    if len(scripts) == 1 or workers == 1:
+        return {key: _check_one(pool, script) for key, script in scripts.items()}
+    with ThreadPoolExecutor(workers) as threads:
         results = threads.map(lambda script: _check_one(pool, script), scripts.values())
         return dict(zip(scripts, results, strict=True))
 
 
-def _check_one(pool: Monty, script: Script) -> tuple[list[Finding], bool]:
-    """Return the findings, and whether they are final: a checker that gave up may do better next time."""
+def _check_one(pool: Monty, script: Script) -> Checked:
     from pydantic_monty import MontyCrashedError, MontyError, MontyTypingError
 
     try:

@@ -59,7 +59,9 @@ def _unheld(plugin: ModelPlugin, mode: Mode, tool: ToolSchema) -> Sequence[Probl
     return plugin.unheld(tool, mode) if mode in plugin.modes() else ()
 
 
-def check_compiled(drafts: Sequence[Draft], *, use_cache: bool) -> list[list[Diagnostic]]:
+def check_compiled(
+    drafts: Sequence[Draft], store: FindingsCache | None, *, known_only: bool = False
+) -> list[list[Diagnostic] | None]:
     """Write every constraint that a run may send, and compile it where xgrammar is installed; by bundle.
 
     What was written and compiled before is known by the tools and the options, so that a bundle whose prompts changed
@@ -67,19 +69,22 @@ def check_compiled(drafts: Sequence[Draft], *, use_cache: bool) -> list[list[Dia
 
     Args:
         drafts: The bundles, after their passes.
-        use_cache: Whether constraints that were compiled before are spared.
+        store: Spares constraints that were compiled before; None to compile all.
+        known_only: Compile none; a bundle whose constraints are not known gets None.
     """
     keys = {index: _content(draft) for index, draft in enumerate(drafts) if draft.constrained and draft.schemas}
-    store = FindingsCache() if use_cache else None
-    known = store.load(set(keys.values())) if store else {}
+    known = store.load(set(keys.values())) if store and keys else {}
     fresh: dict[str, list[Diagnostic]] = {}
     for index, key in keys.items():
-        if key not in known and key not in fresh:
+        if key not in known and key not in fresh and not known_only:
             fresh[key] = _compile(drafts[index])
     if store:
         store.store(fresh)
-    found = {**known, **fresh}
-    return [_at(draft, found[keys[index]]) if index in keys else [] for index, draft in enumerate(drafts)]
+    found: dict[str, Sequence[Diagnostic]] = {**known, **fresh}
+    return [
+        [] if index not in keys else _at(draft, found[keys[index]]) if keys[index] in found else None
+        for index, draft in enumerate(drafts)
+    ]
 
 
 def _at(draft: Draft, found: Sequence[Diagnostic]) -> list[Diagnostic]:

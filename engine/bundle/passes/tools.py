@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.bundle.draft import Draft, ScriptUse
 from engine.bundle.names import as_script, tool_names
@@ -13,6 +13,9 @@ from engine.diagnostics import Diagnostic, Span
 from engine.files import cache_folder
 from engine.manifest.bundle_model import ScriptTool
 from engine.messages import ToolSchema
+
+if TYPE_CHECKING:
+    from engine.tools import ScriptChecker
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -37,17 +40,21 @@ def run(draft: Draft) -> list[Diagnostic]:
     return findings
 
 
-def check_types(drafts: Sequence[Draft], *, use_cache: bool) -> list[list[Diagnostic]]:
+def check_types(
+    drafts: Sequence[Draft], *, use_cache: bool, checker: ScriptChecker | None = None
+) -> list[list[Diagnostic]]:
     """Type-check the scripts of all bundles in one go; return the findings of each bundle.
 
     Args:
         drafts: The bundles, after their passes.
         use_cache: Whether scripts that were checked before are spared.
+        checker: The checker; by default one for this time.
     """
     from engine.tools import ScriptChecker
 
+    checker = checker or ScriptChecker(cache_folder() if use_cache else None)
     scripts = {use.script.file: use.script for draft in drafts for use in draft.uses if use.script is not None}
-    found = ScriptChecker(cache_folder() if use_cache else None).check(list(scripts.values())) if scripts else {}
+    found = checker.check(list(scripts.values())) if scripts else {}
     return [
         [item for file in dict.fromkeys(use.script.file for use in draft.uses if use.script) for item in found[file]]
         for draft in drafts
