@@ -33,16 +33,12 @@ class ReplayBackend:
 
     def __init__(self, tape: Tape, shown: str = "a recording") -> None:
         self.tape, self._shown = tape, shown
+        self.name = tape.server.backend
         self._next = 0
         self._problem: str | None = None
         self._canaries = {(one.kind, one.model, one.adapter): one for one in tape.canaries}
         self._unspelled = {one.constraint.sha256: one.message for one in tape.unspelled}
         self._counts = {one.sha256: one.tokens for one in tape.counts}
-
-    @property
-    def name(self) -> str:
-        """The name of the backend that was recorded."""
-        return self.tape.server.backend
 
     @property
     def url(self) -> str:

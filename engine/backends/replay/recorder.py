@@ -41,6 +41,7 @@ class RecordingBackend:
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
+        self.name = inner.name
         self._model: str | None = None
         self._kinds: tuple[Kind, ...] = ()
         self._adapters: dict[str, bool] = {}
@@ -49,11 +50,6 @@ class RecordingBackend:
         self._counts: dict[str, Count] = {}
         self._turns: list[Turn] = []
         self._broken: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the backend inside."""
-        return self._inner.name
 
     @property
     def url(self) -> str:
