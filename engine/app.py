@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.manifest.engine_model import Operation
     from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Session
     from engine.run.doctor import Check
+    from engine.run.testing import CasesRequest, Runner, Subject, Wrap
 
 Fetch = Callable[[str], object]
 """Downloads known weights by name, if they are not here."""
@@ -47,6 +48,7 @@ class RunRequest:
         nodes: Globs of nodes.
         limit: Upper bound of tasks: the first in the order of the nodes, whatever order they then run in.
         allow_unconstrained: Run even where the declared constraint is not in force.
+        hold: Leave every change waiting, also where engine.yaml says `auto_accept`.
     """
 
     bundles: Sequence[str | Path | Bundle]
@@ -61,6 +63,7 @@ class RunRequest:
     nodes: Sequence[str] = ()
     limit: int | None = None
     allow_unconstrained: bool = False
+    hold: bool = False
 
 
 class App:
@@ -145,7 +148,7 @@ class App:
                 stack.push_async_callback(used.aclose)
             scripts = await stack.enter_async_context(ScriptRunner())
             services = Services(self.root, used, scripts)
-            plan = await self._plan(request, bundles, used)
+            plan = await self.plan(request, bundles, used)
             yield Session(plan, services, self._settings(request, used), self.log, ChangeStore)
 
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
@@ -165,6 +168,59 @@ class App:
                 model=request.model,
             )
         )
+
+    def test(
+        self,
+        request: CasesRequest,
+        *,
+        backend: Backend | None = None,
+        fetch: Fetch | None = None,
+        wrap: Wrap | None = None,
+        live: bool = True,
+    ) -> contextlib.AbstractAsyncContextManager[Runner]:
+        """Plan the cases of bundles under every combination that is asked for, and have everything ready for them.
+
+        The cases run in projects of their own and don't know this one: of engine.yaml they get the backend and the
+        limits of a run, not what its operations set.
+
+        Args:
+            request: What to run.
+            backend: A backend to use instead of the configured one; it stays open.
+            fetch: Downloads missing weights.
+            wrap: Returns the backend of one trial, given the one that all share.
+            live: Whether the backend may be asked before the trials; False where every reply is replayed.
+        """
+        from engine.run.testing import Bench, opened
+
+        config = self.config.model_copy(update={"operations": {}})
+        alone = App(self.root, config)
+
+        def asked(model: str | None, adapter: str | None = None, params: Mapping[str, Any] | None = None) -> RunRequest:
+            return RunRequest(
+                [],
+                [],
+                params=params or {},
+                model=model,
+                adapter=adapter,
+                plugin=request.plugin,
+                base_url=request.base_url,
+            )
+
+        async def plan(subject: Subject, used: Backend) -> Plan:
+            wanted = asked(subject.model, subject.adapter, subject.params)
+            wanted = replace(wanted, targets=[subject.root / subject.target])
+            return await App(subject.root, config).plan(wanted, [subject.bundle], used)
+
+        bench = Bench(
+            load=self.bundle,
+            model=lambda bundle, model: model or alone._model(bundle),
+            backend=lambda bundles, model: backend or alone.backend(asked(model), bundles, fetch),
+            plan=plan,
+            closes=backend is None,
+            concurrency=config.run.concurrency,
+            seconds=config.run.seconds,
+        )
+        return opened(bench, request, wrap=wrap, live=live)
 
     def backend(self, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None) -> Backend:
         """Make the backend that the request, engine.yaml and the bundles ask for."""
@@ -238,7 +294,8 @@ class App:
     def _operation(self, bundle: Bundle) -> Operation | None:
         return next((op for op in self.config.operations.values() if op.enabled and op.bundle == bundle.name), None)
 
-    async def _plan(self, request: RunRequest, bundles: Sequence[Bundle], backend: Backend) -> Plan:
+    async def plan(self, request: RunRequest, bundles: Sequence[Bundle], backend: Backend) -> Plan:
+        """Find the nodes that bundles take, and resolve their settings; calls no model."""
         from engine.run import Plan, grouped, make_tasks
 
         assignments = [self._assignment(bundle, request, backend) for bundle in bundles]
@@ -303,7 +360,7 @@ class App:
             concurrency=request.concurrency or self.config.run.concurrency or backend.concurrency,
             seconds=self.config.run.seconds,
             targets=tuple(str(target) for target in request.targets),
-            auto_accept=frozenset(op.bundle for op in operations if op.auto_accept),
+            auto_accept=frozenset(op.bundle for op in operations if op.auto_accept and not request.hold),
             allow_unconstrained=request.allow_unconstrained,
             described={
                 "backend": backend.name,

@@ -19,13 +19,13 @@ class BundleCase:
 
     Attributes:
         case: The case as written.
-        target: The text of the file that it names, or its snippet.
+        target: The content of the file that it names, or its snippet.
         document: The file that it stands in.
         index: Its position in the file's `cases`.
     """
 
     case: Case
-    target: str
+    target: bytes
     document: Document
     index: int
 

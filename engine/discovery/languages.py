@@ -35,6 +35,11 @@ def language_of(path: str) -> str | None:
     return _BY_EXTENSION.get(dot + extension.lower()) if stem else None
 
 
+def extension_of(language: str) -> str:
+    """Return the extension that files of a language have most often, with its dot."""
+    return _EXTENSIONS[language][0]
+
+
 @cache
 def grammar(language: str) -> Language:
     """Load the grammar; the wheel is imported on the first use."""

@@ -75,7 +75,7 @@ class _Checker:
     def _target(self) -> Iterator[Diagnostic]:
         case, files = self.case, self.draft.source.files
         yield from self._language()
-        text = case.source
+        content = case.source.encode("utf-8", "replace") if case.source is not None else None
         if case.file is not None:
             name = posixpath.normpath(case.file)
             if escapes(case.file):
@@ -87,10 +87,10 @@ class _Checker:
                 message = f"the file '{case.file}' does not exist in the bundle" + (f": {hint}" if hint else "")
                 yield self._finding("C002", message, ("file",), "add the file, or mend the path")
                 return
-            text, problems = self.draft.source.text(name)
-            yield from problems
-        if text is not None:
-            self.draft.cases.append(BundleCase(case, text, self.source.document, self.index))
+            yield from self.draft.source.text(name)[1]
+            content = files[name].content
+        if content is not None:
+            self.draft.cases.append(BundleCase(case, content, self.source.document, self.index))
 
     def _language(self) -> Iterator[Diagnostic]:
         language, wanted = self.case.language, self.draft.manifest.nodes.languages
