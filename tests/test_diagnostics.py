@@ -160,14 +160,14 @@ def test_rows_are_well_formed() -> None:
     assert len({row.name for row in CODES.values()}) == len(CODES)
     for code, row in CODES.items():
         assert code == row.id
-        assert re.fullmatch(r"[LYSRPTGAC]\d{3}", code)
+        assert re.fullmatch(r"[LXYSRPTGAC]\d{3}", code)
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row.name)
         assert row.summary.endswith(".")
 
 
 def test_page_of_an_unknown_code() -> None:
     with pytest.raises(KeyError):
-        page("X999")
+        page("Z999")
 
 
 def test_did_you_mean() -> None:

@@ -7,6 +7,7 @@ import posixpath
 import secrets
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from engine.bundle.source import BundleSource
@@ -17,6 +18,8 @@ from engine.models.base import Adapter
 
 def resolve_adapters(source: BundleSource, specs: Mapping[str, AdapterSpec]) -> dict[str, Adapter]:
     """Return the adapters by name; those of a zip are unpacked into the cache, where servers can read them.
+
+    So are those whose files come from several bundles: no folder has them all.
 
     Args:
         source: The bundle's files; every path of the specs exists in it.
@@ -37,7 +40,7 @@ def _resolve(source: BundleSource, name: str, spec: AdapterSpec) -> Adapter:
         gguf = posixpath.normpath(spec.gguf)
     names = sorted(file for file in source.files if file == gguf or (peft and file.startswith(f"{peft}/")))
     digest = _digest(source, names) if names else ""
-    root = _unpack(source, names, digest) if source.zipped and names else source.root
+    root = _folder(source, names, digest) if names else source.root
     return Adapter(
         name,
         root / peft if peft else None,
@@ -51,18 +54,31 @@ def _resolve(source: BundleSource, name: str, spec: AdapterSpec) -> Adapter:
 def _digest(source: BundleSource, names: list[str]) -> str:
     total = hashlib.sha256()
     for name in names:
-        content = source.files[name].content
-        if content is None:
-            with (source.root / name).open("rb") as handle:
-                part = hashlib.file_digest(handle, "sha256").hexdigest()
+        entry = source.files[name]
+        if entry.content is None:
+            part = _digest_of_large(source.place(name), entry.size, entry.mark)
         else:
-            part = hashlib.sha256(content).hexdigest()
+            part = hashlib.sha256(entry.content).hexdigest()
         total.update(f"{name}\0{part}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
-def _unpack(source: BundleSource, names: list[str], digest: str) -> Path:
-    """Write files of a zip below the cache, all or none; what is there already is taken."""
+@lru_cache(maxsize=1024)
+def _digest_of_large(path: Path, size: int, mark: str) -> str:  # noqa: ARG001 - with size and mark it is another file
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _folder(source: BundleSource, names: list[str], digest: str) -> Path:
+    """Return the folder that holds all the files: the bundle's or a parent's, or one below the cache."""
+    owners = [source.inherited.get(name, source) for name in names]
+    if owners[0].zipped or any(owner is not owners[0] for owner in owners):
+        return _gather(source, names, digest)
+    return owners[0].root
+
+
+def _gather(source: BundleSource, names: list[str], digest: str) -> Path:
+    """Write files of a zip, or of several bundles, below the cache, all or none; what is there already is taken."""
     target = cache_folder() / "bundles" / digest
     if target.is_dir():
         return target
@@ -71,7 +87,11 @@ def _unpack(source: BundleSource, names: list[str], digest: str) -> Path:
         for name in names:
             file = scratch / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(source.files[name].content or b"")
+            content = source.files[name].content
+            if content is None:
+                shutil.copyfile(source.place(name), file)
+            else:
+                file.write_bytes(content)
         scratch.rename(target)
     except OSError:
         if not target.is_dir():  # else another process was faster

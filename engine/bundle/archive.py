@@ -5,31 +5,51 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from engine.bundle.source import MANIFESTS, MAX_FILES, SKIPPED, BundleSource, Entry
+from engine.bundle.source import MANIFESTS, MAX_FILES, SKIPPED, BundleSource, Entry, linked
 from engine.diagnostics import Diagnostic, Span
+
+if TYPE_CHECKING:
+    from engine.bundle.extends import Parents
 
 MAX_ENTRY = 256 * 1024 * 1024
 
 
-def read_zip(path: Path, shown: str | None = None) -> BundleSource:
+def read_zip(path: Path, shown: str | None = None, parents: Parents | None = None) -> BundleSource:
     """Read a zip of a bundle's folder (or of its contents); never raises for what is wrong in it.
 
     Args:
         path: The zip file.
         shown: Its path as the user would type it.
+        parents: The parents that were read already; shared by bundles that are read together.
     """
-    name = shown if shown is not None else path.as_posix()
+    return linked(read_own_zip(path, shown if shown is not None else path.as_posix()), parents)
+
+
+def read_own_zip(path: Path, name: str) -> BundleSource:
+    """Read a zip without what the bundle in it builds on."""
     files: dict[str, Entry] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             findings = _read_entries(archive, name, files)
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         findings = [Diagnostic("L006", f"not a zip file that can be read: {error}", Span(name), "pack it again")]
-    files = _without_top(files)
-    folders = {str(parent) for file in files for parent in PurePosixPath(file).parents} - {"."}
-    return BundleSource(name, path, dict(sorted(files.items())), frozenset(folders), {}, tuple(findings), zipped=True)
+    files = dict(sorted(_without_top(files).items()))
+    return BundleSource(name, path, files, _folders(files), {}, tuple(findings), zipped=True)
+
+
+def part_of_zip(whole: BundleSource, inside: str) -> BundleSource:
+    """Return a folder of a zip as a bundle of its own."""
+    prefix = f"{inside}/"
+    files = {name.removeprefix(prefix): entry for name, entry in whole.files.items() if name.startswith(prefix)}
+    return BundleSource(whole.show(inside), whole.root, files, _folders(files), zipped=True, inside=inside)
+
+
+def _folders(files: Iterable[str]) -> frozenset[str]:
+    return frozenset({str(parent) for file in files for parent in PurePosixPath(file).parents} - {"."})
 
 
 def _read_entries(archive: zipfile.ZipFile, shown: str, files: dict[str, Entry]) -> list[Diagnostic]:

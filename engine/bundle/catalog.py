@@ -10,7 +10,7 @@ from types import MappingProxyType
 from engine.bundle.bundle import Bundle
 from engine.bundle.check import Checked, check_bundles
 from engine.bundle.load import bundle_of
-from engine.bundle.locate import locate
+from engine.bundle.locate import locate, read_all
 from engine.diagnostics import Diagnostic, Span
 from engine.errors import ConfigError
 
@@ -39,19 +39,33 @@ class Catalog:
         """
         locations = locate(paths)
         found = [location.finding for location in locations if location.finding is not None]
-        sources = [location.read() for location in locations if location.finding is None]
-        checked = check_bundles(sources)
-        bundles: dict[str, Bundle] = {}
-        for item in checked:
-            found += item.diagnostics
-            if item.valid:
-                name = item.draft.manifest.name
-                if name in bundles:
-                    found.append(_duplicate(item, bundles[name]))
-                else:
-                    bundles[name] = bundle_of(item)
-        ordered = MappingProxyType(dict(sorted(bundles.items())))
-        return cls(generation, ordered, tuple(sorted(set(found), key=lambda item: item.sort_key)))
+        checked = check_bundles(read_all(locations))
+        return cls.assemble(generation, found, [freeze(item) for item in checked])
+
+    @classmethod
+    def assemble(
+        cls, generation: int, found: Iterable[Diagnostic], bundles: Iterable[Frozen], spare: Iterable[Bundle] = ()
+    ) -> Catalog:
+        """Make a catalog of bundles that were checked; of two with one name the first is taken.
+
+        Args:
+            generation: The catalog's number.
+            found: What was found beside the bundles.
+            bundles: The bundles in the order of `locate`.
+            spare: Bundles for names that none of the others has.
+        """
+        diagnostics = [*found]
+        taken: dict[str, Bundle] = {}
+        for item in bundles:
+            diagnostics += item.diagnostics
+            if item.bundle is not None:
+                first = taken.setdefault(item.bundle.name, item.bundle)
+                if first is not item.bundle:
+                    diagnostics.append(_duplicate(item.name_span, first))
+        for bundle in spare:
+            taken.setdefault(bundle.name, bundle)
+        ordered = MappingProxyType(dict(sorted(taken.items())))
+        return cls(generation, ordered, tuple(sorted(set(diagnostics), key=lambda item: item.sort_key)))
 
     def get(self, name: str) -> Bundle:
         """Return a bundle by name.
@@ -64,9 +78,37 @@ class Catalog:
         return self.bundles[name]
 
 
-def _duplicate(item: Checked, first: Bundle) -> Diagnostic:
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A bundle that was checked, as a catalog needs it.
+
+    Attributes:
+        bundle: The bundle; None when it has an error.
+        diagnostics: What was found in it.
+        name_span: Where its name stands.
+    """
+
+    bundle: Bundle | None
+    diagnostics: tuple[Diagnostic, ...]
+    name_span: Span
+
+
+def freeze(checked: Checked) -> Frozen:
+    """Freeze a bundle if it is valid; never raises for bad input."""
+    draft, found = checked.draft, checked.diagnostics
+    bundle = None
+    if checked.valid:
+        try:
+            bundle = bundle_of(checked)
+        except OSError as error:  # a large file, which is only read now
+            place = str(error.filename or draft.source.shown)
+            message = f"the file cannot be read: {error.strerror or error}"
+            found = (*found, Diagnostic("L006", message, Span(place), "mend its permissions"))
+    return Frozen(bundle, found, draft.value("name") if draft.document else Span(draft.source.shown))
+
+
+def _duplicate(span: Span, first: Bundle) -> Diagnostic:
     message = f"the bundle '{first.name}' exists already, in {first.root.as_posix()}"
-    span = item.draft.value("name") if item.draft.document else Span(item.draft.source.shown)
     return Diagnostic("R013", message, span, "give one of the two another name")
 
 
@@ -91,8 +133,7 @@ class BundleSummary:
 
 def summarise(paths: Iterable[str | Path]) -> list[BundleSummary]:
     """Describe every bundle below the paths, valid or not, in their order."""
-    sources = [location.read() for location in locate(paths) if location.finding is None]
-    return [_summary(item) for item in check_bundles(sources)]
+    return [_summary(item) for item in check_bundles(read_all(locate(paths)))]
 
 
 def _summary(item: Checked) -> BundleSummary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from engine.bundle.check import Checked, check_bundles
 from engine.bundle.draft import Draft
 from engine.bundle.passes.prompts import template_name
 from engine.bundle.recordings import is_recording
-from engine.bundle.source import MANIFESTS, BundleSource, read_folder
+from engine.bundle.source import MANIFESTS, BundleSource, Entry, read_folder
 from engine.diagnostics import Diagnostic, Span, render
 from engine.errors import BundleError, ConfigError
 from engine.models.base import Adapter
@@ -111,10 +111,18 @@ def _custom(draft: Draft) -> str | Mapping[str, Any] | None:
 def _digest(source: BundleSource, adapters: Mapping[str, Adapter], tests: str | None) -> str:
     """Hash what the bundle does: all its text but the cases that test it and their recordings, and its adapters."""
     total = hashlib.sha256()
-    for name, entry in sorted(source.files.items()):
-        if entry.content is not None and not is_case_file(name, tests) and not is_recording(name, tests):
-            part = hashlib.sha256(entry.content).hexdigest()
-            total.update(f"{name}\0{part}\n".encode("utf-8", "surrogateescape"))
+    for prefix, files in _layers(source):
+        for name, entry in sorted(files.items()):
+            if entry.content is not None and not is_case_file(name, tests) and not is_recording(name, tests):
+                part = hashlib.sha256(entry.content).hexdigest()
+                total.update(f"{prefix}{name}\0{part}\n".encode("utf-8", "surrogateescape"))
     for name, adapter in sorted(adapters.items()):
         total.update(f"{name}\0{adapter.digest}\n".encode())
     return total.hexdigest()
+
+
+def _layers(source: BundleSource) -> Iterator[tuple[str, Mapping[str, Entry]]]:
+    """Yield the files of the bundle, and those of its parents: their manifests and what is shadowed count too."""
+    yield "", (source.own or source).files
+    for level, parent in enumerate(source.parents, 1):
+        yield "@parent/" * level, (parent.own or parent).files

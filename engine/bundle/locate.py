@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.bundle.archive import read_zip
 from engine.bundle.source import MANIFESTS, SKIPPED, BundleSource, read_folder
 from engine.diagnostics import Diagnostic, Span
+
+if TYPE_CHECKING:
+    from engine.bundle.extends import Parents
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,28 @@ class Location:
     path: Path
     finding: Diagnostic | None = None
 
-    def read(self) -> BundleSource:
-        """Read its files."""
-        return read_zip(self.path, self.shown) if self.path.is_file() else read_folder(self.path, self.shown)
+    def read(self, parents: Parents | None = None) -> BundleSource:
+        """Read its files, and those of the bundles that it builds on.
+
+        Args:
+            parents: The parents that were read already; shared by bundles that are read together.
+        """
+        read = read_zip if self.path.is_file() else read_folder
+        return read(self.path, self.shown, parents)
+
+
+def read_all(locations: Iterable[Location]) -> list[BundleSource]:
+    """Read the bundles at these places, a parent of several once; findings in place of bundles are left out."""
+    found = [location for location in locations if location.finding is None]
+    parents = parents_of(found)
+    return [location.read(parents) for location in found]
+
+
+def parents_of(locations: Iterable[Location]) -> Parents:
+    """Return a reader of parents that names those among the locations as the user did."""
+    from engine.bundle.extends import Parents
+
+    return Parents({_identity(location.path): location.shown for location in locations})
 
 
 def locate(paths: Iterable[str | Path]) -> list[Location]:

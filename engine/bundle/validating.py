@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.bundle.cache import FindingsCache, engine_mark
-from engine.bundle.locate import Location, locate
+from engine.bundle.locate import locate, parents_of
 from engine.bundle.source import BundleSource
 from engine.diagnostics import Diagnostic
 
@@ -43,14 +43,15 @@ def validation(paths: Iterable[str | Path], *, use_cache: bool = True) -> Valida
     locations = locate(paths)
     found = [location.finding for location in locations if location.finding is not None]
     bundles = [location for location in locations if location.finding is None]
+    parents = parents_of(bundles)
     # In batches: the files of a thousand bundles need not be in memory together.
     for start in range(0, len(bundles), _BATCH):
-        found += _validate(bundles[start : start + _BATCH], use_cache=use_cache)
+        sources = [location.read(parents) for location in bundles[start : start + _BATCH]]
+        found += _validate(sources, use_cache=use_cache)
     return Validation(tuple(sorted(set(found), key=lambda item: item.sort_key)), len(bundles))
 
 
-def _validate(bundles: Sequence[Location], *, use_cache: bool) -> list[Diagnostic]:
-    sources = [location.read() for location in bundles]
+def _validate(sources: Sequence[BundleSource], *, use_cache: bool) -> list[Diagnostic]:
     if not use_cache:
         return _check(sources, {}, use_cache=False)
     store = FindingsCache()

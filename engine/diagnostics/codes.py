@@ -2,7 +2,8 @@
 
 A code never changes its meaning. Each one has a page in `pages/CODE.md` (what `engine explain` prints) and a bad
 bundle in the tests.
-The letter is the pass that finds it: Layout, Yaml, Schema, References, Prompts, Tools, Grammar, Access (permissions), Cases.
+The letter is the pass that finds it: Layout, eXtends, Yaml, Schema, References, Prompts, Tools, Grammar, Access
+(permissions), Cases.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ _ROWS = (
     ("L005", "not-a-file", "error", "A path names a folder where a file is needed, or the reverse."),
     ("L006", "unreadable-file", "error", "A file cannot be read as UTF-8 text."),
     ("L007", "file-too-large", "error", "A file of the bundle is larger than the engine reads."),
+    ("X001", "parent-missing", "error", "The bundle that `extends` names does not exist."),
+    ("X002", "extends-itself", "error", "A bundle builds on itself, by way of others or not."),
+    ("X003", "too-many-parents", "error", "A bundle has more bundles above it than the engine follows."),
+    ("X004", "parent-unusable", "error", "The bundle that `extends` names cannot be built on."),
+    ("X005", "removes-nothing", "error", "Something is removed that is not inherited, or is given as well."),
+    ("X006", "bad-parent-path", "error", "The path in `extends` is absolute, leaves the zip or is not a path."),
     ("Y001", "yaml-syntax", "error", "The manifest is not valid YAML."),
     ("Y002", "duplicate-key", "error", "A mapping has the same key twice."),
     ("Y003", "alias-bomb", "error", "Aliases expand to more nodes than the engine accepts, or contain themselves."),

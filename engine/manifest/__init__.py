@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from engine.manifest.engine_model import EngineConfig
     from engine.manifest.languages import LANGUAGES, LanguageSpec, node_types
     from engine.manifest.reader import decode, dotted, read_yaml
+    from engine.manifest.reading_repairs import with_repairs
     from engine.manifest.schema import json_schema, validator
-    from engine.manifest.typed import Typed, read_cases, read_engine_config, read_manifest
+    from engine.manifest.typed import Typed, read_cases, read_engine_config, read_manifest, read_manifest_alone
 
 # Loaded on first use: pydantic and jsonschema cost more than most verbs need.
 
@@ -39,8 +40,10 @@ __all__ = [
     "read_cases",
     "read_engine_config",
     "read_manifest",
+    "read_manifest_alone",
     "read_yaml",
     "validator",
+    "with_repairs",
 ]
 
 __getattr__ = lazy(
@@ -53,7 +56,8 @@ __getattr__ = lazy(
         "engine_model": ("EngineConfig",),
         "languages": ("LANGUAGES", "LanguageSpec", "node_types"),
         "reader": ("decode", "dotted", "read_yaml"),
+        "reading_repairs": ("with_repairs",),
         "schema": ("json_schema", "validator"),
-        "typed": ("Typed", "read_cases", "read_engine_config", "read_manifest"),
+        "typed": ("Typed", "read_cases", "read_engine_config", "read_manifest", "read_manifest_alone"),
     },
 )

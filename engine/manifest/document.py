@@ -33,6 +33,7 @@ class Document:
         diagnostics: Findings of the reading.
         tainted: Paths whose value has a finding already; later passes say nothing more about it.
         odd_keys: Paths whose key has a finding already.
+        parts: What a merged document was made of, nearest first; empty for one that was read as it is.
     """
 
     file: str
@@ -42,11 +43,21 @@ class Document:
     diagnostics: tuple[Diagnostic, ...] = ()
     tainted: frozenset[JsonPath] = field(default_factory=frozenset)
     odd_keys: frozenset[JsonPath] = field(default_factory=frozenset)
+    parts: tuple[Document, ...] = ()
 
     @property
     def usable(self) -> bool:
         """Whether there is a mapping to look at."""
         return self.positions.known
+
+    @property
+    def written(self) -> Document:
+        """The document as its author wrote it: without what was merged into it."""
+        return self.parts[0] if self.parts else self
+
+    def part(self, file: str) -> Document:
+        """Return the document, of those that this one was made of, that is in a file."""
+        return next((part for part in self.parts if part.file == file), self)
 
 
 class Positions:
@@ -91,6 +102,10 @@ class Positions:
         if node is None or node is self._root:
             return Span(self._file)
         return self._span(node if depth == len(path) or key is None else key)
+
+    def written(self, path: JsonPath) -> JsonPath:
+        """Return the path as it is in the document that has it: itself, but in a merged document."""
+        return path
 
     def _walk(self, path: JsonPath) -> tuple[yaml.Node | None, yaml.Node | None, int]:
         """Go down the path; return the last key, the last node and how many steps were possible."""

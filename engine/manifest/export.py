@@ -6,12 +6,12 @@ import json
 import sys
 from pathlib import Path
 
-from engine.manifest.schema import MODELS, Kind, json_schema
+from engine.manifest.schema import MODELS, Kind, exported_schema
 
 
 def schema_text(kind: Kind) -> str:
     """Return the exported text of a schema: sorted keys, two spaces, a final newline."""
-    return json.dumps(json_schema(kind), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(exported_schema(kind), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def export(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from engine.manifest.bundle_model import Manifest, Model
 from engine.manifest.case_model import CaseFile
 from engine.manifest.engine_model import EngineConfig
+from engine.manifest.extending import extending
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -34,6 +35,36 @@ def validator(kind: Kind) -> Draft202012Validator:
     schema = dict(json_schema(kind))
     definitions = schema.pop("$defs", {})
     return Draft202012Validator(_inline(schema, definitions))
+
+
+@cache
+def exported_schema(kind: Kind) -> dict[str, Any]:
+    """Return the schema that editors get: a bundle that `extends` another may leave out what it inherits."""
+    schema = json_schema(kind)
+    if kind != "bundle":
+        return schema
+    alone = {key: value for key, value in schema.items() if key not in ("$schema", "$id", "$defs", "title")}
+    partial, definitions = extending(alone, schema["$defs"])
+    return {
+        "$schema": DIALECT,
+        "$id": schema["$id"],
+        "title": schema["title"],
+        "description": schema["description"],
+        "type": "object",
+        "if": {"required": ["extends"], "properties": {"extends": {"type": "string"}}},
+        "then": {"$ref": "#/$defs/ExtendingManifest"},
+        "else": {"$ref": "#/$defs/Manifest"},
+        "$defs": {**schema["$defs"], **definitions, "ExtendingManifest": partial, "Manifest": alone},
+    }
+
+
+@cache
+def extending_validator() -> Draft202012Validator:
+    """Return the validator of a bundle that builds on another, as it is before anything is inherited."""
+    from jsonschema import Draft202012Validator
+
+    definitions = exported_schema("bundle")["$defs"]
+    return Draft202012Validator(_inline(definitions["ExtendingManifest"], definitions))
 
 
 def _close(schema: Any) -> None:

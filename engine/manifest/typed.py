@@ -17,7 +17,8 @@ from engine.manifest.document import Document, JsonPath
 from engine.manifest.engine_model import EngineConfig
 from engine.manifest.findings import SchemaFinding, schema_findings
 from engine.manifest.reader import dotted
-from engine.manifest.schema import MODELS, Kind, validator
+from engine.manifest.repairs import with_fixes
+from engine.manifest.schema import MODELS, Kind, extending_validator, validator
 
 M = TypeVar("M", bound=Model)
 
@@ -64,6 +65,14 @@ def read_manifest(document: Document) -> Typed[Manifest]:
     return cast("Typed[Manifest]", _read(document, "bundle"))
 
 
+def read_manifest_alone(document: Document) -> Typed[Manifest]:
+    """Check a `bundle.yaml` that builds on a bundle which cannot be read; what is sound alone is no manifest yet."""
+    if not document.usable:
+        return Typed(None, document.diagnostics)
+    found = schema_findings(document, list(extending_validator().iter_errors(document.data)))
+    return Typed(None, (*document.diagnostics, *(finding.diagnostic for finding in found)))
+
+
 def read_engine_config(document: Document) -> Typed[EngineConfig]:
     """Check an `engine.yaml` and return its model."""
     return cast("Typed[EngineConfig]", _read(document, "engine"))
@@ -86,7 +95,8 @@ def _read(document: Document, kind: Kind) -> Typed[Any]:
     # The models accept nothing that the schema refuses, so its slower search for findings is for refused documents.
     if refused is None and not document.tainted:
         return Typed(model, document.diagnostics)
-    found = schema_findings(document, list(validator(kind).iter_errors(document.data)))
+    errors = list(validator(kind).iter_errors(document.data))
+    found = with_fixes(document, schema_findings(document, errors), errors, kind)
     if refused is not None and not found and not document.tainted:
         found = _typed_findings(document, refused)
     findings = tuple(finding.diagnostic for finding in found)

@@ -9,7 +9,7 @@ from typing import Any
 from engine.bundle.draft import Draft
 from engine.bundle.source import MANIFESTS
 from engine.diagnostics import Diagnostic, Span, did_you_mean
-from engine.manifest import JsonPath, read_yaml
+from engine.manifest import JsonPath, read_yaml, with_repairs
 
 _PEFT = "adapter_config.json"
 _FILE, _EITHER, _GLOB = "file", "file or folder", "glob"
@@ -27,12 +27,15 @@ def run(draft: Draft) -> list[Diagnostic]:
     if all(manifest in source.files for manifest in MANIFESTS):
         message = "the bundle has both bundle.yaml and bundle.yml"
         findings.append(Diagnostic("L002", message, Span(source.show("bundle.yml")), "remove one of the two"))
-    text, problems = source.text(name)
-    findings += problems
-    if text is not None:
-        draft.document = read_yaml(text, source.show(name))
+    draft.document = source.document
+    if draft.document is None:
+        text, problems = source.text(name)
+        findings += problems
+        draft.document = with_repairs(read_yaml(text, source.show(name)), "bundle") if text is not None else None
+    if draft.document is not None:
         findings += draft.document.diagnostics
-        for path, value, kind in named_files(draft.document.data):
+        # What is missing here may be a file of the bundle that this one should have been built on.
+        for path, value, kind in named_files(draft.document.data) if not source.broken else ():
             findings += _check(draft, path, value, kind)
     return findings
 

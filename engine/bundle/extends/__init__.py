@@ -1,0 +1,25 @@
+"""Bundles that build on another: whose files lie under their own, and whose manifest theirs is merged over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy
+
+if TYPE_CHECKING:
+    from engine.bundle.extends.blame import settle
+    from engine.bundle.extends.link import Parents, overlay, relink
+    from engine.bundle.extends.merge import merge
+    from engine.bundle.extends.resolved import DEFAULT, Resolved, resolve
+
+__all__ = ["DEFAULT", "Parents", "Resolved", "merge", "overlay", "relink", "resolve", "settle"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "blame": ("settle",),
+        "link": ("Parents", "overlay", "relink"),
+        "merge": ("merge",),
+        "resolved": ("DEFAULT", "Resolved", "resolve"),
+    },
+)
