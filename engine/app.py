@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.manifest.engine_model import Operation
     from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Session
     from engine.run.doctor import Check
-    from engine.run.testing import CasesRequest, Runner, Subject, Wrap
+    from engine.run.testing import CasesRequest, Runner, Subject
 
 Fetch = Callable[[str], object]
 """Downloads known weights by name, if they are not here."""
@@ -175,8 +175,6 @@ class App:
         *,
         backend: Backend | None = None,
         fetch: Fetch | None = None,
-        wrap: Wrap | None = None,
-        live: bool = True,
     ) -> contextlib.AbstractAsyncContextManager[Runner]:
         """Plan the cases of bundles under every combination that is asked for, and have everything ready for them.
 
@@ -187,8 +185,6 @@ class App:
             request: What to run.
             backend: A backend to use instead of the configured one; it stays open.
             fetch: Downloads missing weights.
-            wrap: Returns the backend of one trial, given the one that all share.
-            live: Whether the backend may be asked before the trials; False where every reply is replayed.
         """
         from engine.run.testing import Bench, opened
 
@@ -220,7 +216,7 @@ class App:
             concurrency=config.run.concurrency,
             seconds=config.run.seconds,
         )
-        return opened(bench, request, wrap=wrap, live=live)
+        return opened(bench, request)
 
     def backend(self, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None) -> Backend:
         """Make the backend that the request, engine.yaml and the bundles ask for."""

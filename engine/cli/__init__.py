@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from engine.cli.console import fail
 from engine.errors import EngineError
@@ -27,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("runs", "Print the events of a run as JSON lines."),
     "grammar": ("grammar", "Show what holds the replies of a bundle, or check a reply."),
     "render": ("render", "Show the exact request of a task, without a model call."),
+    "dev": ("dev", "Preview a bundle on one node, anew with each save."),
     "nodes": ("nodes", "List the code nodes of files and folders."),
     "bundles": ("bundles", "List the bundles and whether they are valid."),
     "doctor": ("doctor", "Prove what is in force: server, model, adapters, constraints, sandbox."),
@@ -34,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "models": ("models", "List, fetch and locate local model weights."),
     "new": ("new", "Make a bundle that validates, runs and has a test."),
     "schema": ("schema", "Print a JSON Schema."),
+    "completion": ("completion", "Print the completion script of a shell."),
 }
 
 
@@ -57,6 +60,12 @@ class Verbs(click.Group):
         """Write the table without importing any verb."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a verb from the table, or an option, without importing any verb."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, (_, text) in VERBS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -88,6 +97,10 @@ def cli(quiet: bool, verbose: bool) -> None:  # noqa: ARG001 - console.quiet() r
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 clean, 1 findings or failed tasks, 2 usage or configuration, 130 interrupted."""
+    if os.environ.get("_ENGINE_COMPLETE"):
+        from engine.cli.completion import complete_at_once
+
+        complete_at_once()
     try:
         code = cli.main(argv, prog_name="engine", standalone_mode=False)
     except click.exceptions.Exit as exc:
