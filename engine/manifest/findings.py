@@ -60,6 +60,11 @@ def describe(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
+def _dotted(document: Document, path: JsonPath) -> str:
+    """Return a path as its author would write it: in the document that has it, of those that were merged."""
+    return dotted(document.positions.written(path))
+
+
 def _short(value: Any) -> str:
     text = str(value)
     text = text if len(text) <= 40 else text[:37] + "…"
@@ -125,11 +130,11 @@ def _unknown_key(document: Document, error: SchemaError, path: JsonPath) -> Iter
     patterns = error.schema.get("patternProperties")
     if patterns:
         for key in (key for key in error.instance if not matches(patterns, key)):
-            message = f"{dotted((*path, key))}: the name {_short(key)} is not an identifier"
+            message = f"{_dotted(document, (*path, key))}: the name {_short(key)} is not an identifier"
             yield _finding(document, "S005", message, (*path, key), "use letters, digits and _", at_key=True)
         return
     known = error.schema.get("properties", {})
-    where = dotted(path) if path else "the top level"
+    where = _dotted(document, path) if path else "the top level"
     for key in error.instance:
         if key not in known:
             older = renamed((*path, key))
@@ -150,7 +155,7 @@ def _missing_key(document: Document, error: SchemaError, path: JsonPath) -> Iter
     properties = error.schema.get("properties", {})
     for key in error.validator_value:
         if key not in error.instance:
-            where = dotted(path) if path else "the manifest"
+            where = _dotted(document, path) if path else "the manifest"
             help_text = properties.get(key, {}).get("description")
             if (*path, key) == ("format",) and older_shape(document.data):
                 help_text = "this is a manifest of an earlier format: engine migrate PATH converts it"
@@ -164,24 +169,36 @@ def _wrong_type(document: Document, error: SchemaError, path: JsonPath) -> Itera
         yield _unknown_format(document, error)
         return
     wanted = _TYPES.get(str(error.validator_value), str(error.validator_value))
-    yield _finding(document, "S002", _type_message(path, wanted, error.instance), path, _type_help(error, wanted))
+    yield _finding(
+        document,
+        "S002",
+        _type_message(_dotted(document, path), wanted, error.instance),
+        path,
+        _type_help(error, wanted),
+    )
 
 
 def _wrong_union(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:
     if _key_rule(error):
         keys = [branch["required"][0] for branch in error.validator_value]
-        message = f"{dotted(path)} needs one of the keys {', '.join(keys)}"
+        message = f"{_dotted(document, path)} needs one of the keys {', '.join(keys)}"
         span = document.positions.key(path)
         yield SchemaFinding(Diagnostic("S006", message, span, f"add {' or '.join(keys)}"), path)
         return
     kinds = dict.fromkeys(_TYPES.get(str(branch.get("type")), "another value") for branch in error.validator_value)
     kinds.pop("nothing", None)
     wanted = " or ".join(kinds)
-    yield _finding(document, "S002", _type_message(path, wanted, error.instance), path, _type_help(error, wanted))
+    yield _finding(
+        document,
+        "S002",
+        _type_message(_dotted(document, path), wanted, error.instance),
+        path,
+        _type_help(error, wanted),
+    )
 
 
-def _type_message(path: JsonPath, wanted: str, instance: Any) -> str:
-    return f"{dotted(path)} must be {wanted}, not {describe(instance)}"
+def _type_message(name: str, wanted: str, instance: Any) -> str:
+    return f"{name} must be {wanted}, not {describe(instance)}"
 
 
 def _type_help(error: SchemaError, wanted: str) -> str | None:
@@ -204,7 +221,9 @@ def _not_a_choice(document: Document, error: SchemaError, path: JsonPath) -> Ite
         return
     hint = did_you_mean(error.instance, choices) if isinstance(error.instance, str) else None
     listed = ", ".join(map(str, choices))
-    message = f"{dotted(path)} is {_short(error.instance)}, not one of {listed}" + (f": {hint}" if hint else "")
+    message = f"{_dotted(document, path)} is {_short(error.instance)}, not one of {listed}" + (
+        f": {hint}" if hint else ""
+    )
     yield _finding(document, "S004", message, path, _description(error))
 
 
@@ -217,7 +236,7 @@ def _unknown_format(document: Document, error: SchemaError) -> SchemaFinding:
 def _conflict(document: Document, error: SchemaError, path: JsonPath) -> Iterator[SchemaFinding]:
     spans = {key: document.positions.key((*path, key)) for key in error.validator_value["required"]}
     first, second = sorted(spans, key=lambda key: spans[key])
-    message = f"{dotted(path)}: the keys {first} and {second} exclude each other"
+    message = f"{_dotted(document, path)}: the keys {first} and {second} exclude each other"
     yield SchemaFinding(Diagnostic("S006", message, spans[second], f"keep {first} or {second}"), path)
 
 
@@ -239,7 +258,7 @@ def _invalid_value(document: Document, error: SchemaError, path: JsonPath) -> It
     empty = error.validator in ("minItems", "minLength") and error.validator_value == 1
     rule = "must not be empty" if empty else template.format(error.validator_value)
     value = f" ({_short(error.instance)})" if isinstance(error.instance, (str, int, float)) and not empty else ""
-    message = f"{dotted(path)}{value} {rule}"
+    message = f"{_dotted(document, path)}{value} {rule}"
     yield _finding(document, "S005", message, path, _description(error))
 
 

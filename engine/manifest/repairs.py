@@ -43,8 +43,8 @@ class Repair:
 
 def repairable(document: Document) -> bool:
     """Whether edits of the document may be certain at all."""
-    if ODD_BREAKS.search(document.text) or older_shape(document.data):
-        return False
+    if document.parts or ODD_BREAKS.search(document.text) or older_shape(document.data):
+        return False  # what was merged from several files has edits in none
     if "&" not in document.text:
         return True
     events = yaml.parse(document.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

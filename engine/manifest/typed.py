@@ -108,7 +108,7 @@ def _typed_findings(document: Document, error: ValidationError) -> list[SchemaFi
     found = []
     for item in error.errors(include_url=False):
         path = _existing(document, item["loc"])
-        message = f"{dotted(path)}: {item['msg']}"
+        message = f"{dotted(document.positions.written(path))}: {item['msg']}"
         found.append(SchemaFinding(Diagnostic("S005", message, document.positions.value(path)), path))
     return found
 

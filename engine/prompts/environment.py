@@ -72,7 +72,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "%", "**"})
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, resolve: Callable[[str, str], str] | None = None, **options: Any) -> None:
+        self._resolve = resolve
         super().__init__(
             undefined=StrictUndefined,
             autoescape=False,
@@ -104,6 +105,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             raise SecurityError(f"a template's name is text, not {kind_of(name)}")
         spend(CALL * 5)
         return super().get_template(name, parent, globals)
+
+    def join_path(self, template: str, parent: str) -> str:
+        """Return which template a name means in another template."""
+        return self._resolve(template, parent) if self._resolve else template
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return `obj.attribute`: a key of a mapping, an allowed method of plain data, or undefined."""

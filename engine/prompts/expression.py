@@ -73,7 +73,7 @@ class Expression:
             value = list(value) if isinstance(value, (GeneratorType, range)) else value
             weigh(value)
         except Exception as error:
-            found = render_diagnostic(error, "", _NAME)
+            found = render_diagnostic(error, str, _NAME)
             raise PromptError(f"the expression {self.source!r} failed: {found.message}", [found]) from error
         finally:
             CURRENT.reset(token)

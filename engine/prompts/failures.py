@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -35,10 +36,16 @@ def syntax_diagnostic(error: BaseException, file: str, source: str) -> Diagnosti
     return Diagnostic("P001", detail.rstrip("."), Span(file, line, column, line, max(len(text) + 1, column)))
 
 
-def render_diagnostic(error: BaseException, root: str, name: str) -> Diagnostic:
-    """Return the diagnostic of a failed render, at the innermost template line of the traceback."""
+def render_diagnostic(error: BaseException, show: Callable[[str], str], name: str) -> Diagnostic:
+    """Return the diagnostic of a failed render, at the innermost template line of the traceback.
+
+    Args:
+        error: What was raised.
+        show: Returns a template's path as the user would type it.
+        name: The template that was rendered.
+    """
     file, line = _place(error.__traceback__, name)
-    span = Span(f"{root}/{file}" if root else file, line)
+    span = Span(show(file), line)
     if isinstance(error, UndefinedError):
         return Diagnostic("P002", one_line(error.message), span, "Pass a value, or test it with `is defined`.")
     if isinstance(error, TemplateNotFound):

@@ -11,6 +11,7 @@ from jinja2 import nodes
 from engine.diagnostics import Diagnostic, Span, did_you_mean
 from engine.prompts.columns import Columns
 from engine.prompts.environment import GLOBAL_NAMES, PromptEnvironment
+from engine.prompts.layers import PARENT
 from engine.prompts.scope import Scope
 
 if TYPE_CHECKING:
@@ -65,20 +66,43 @@ class Scanner:
         columns = self._columns.setdefault(name, Columns(self._templates.sources[name]))
         walk = Walk(tree.environment, self._templates.file(name), columns, self.found.add)
         walk.reach = partial(self._reach, chain)
-        walk.template(tree, names)
+        walk.template(tree, names, self._tops(name))
 
     def _reach(self, chain: tuple[str, ...], walk: Walk, node: Any, names: Names) -> None:
         place = (node, _KEYWORDS[type(node)], "")
-        for name in _constant_names(node.template):
-            if name is None:
+        for written in _constant_names(node.template):
+            if written is None:
                 walk.report("P004", place, "the name of an included template must be a literal text")
-            elif isinstance(node, nodes.Extends) and name in chain:
+                continue
+            name = self._templates.layers.resolve(written, chain[-1])
+            if isinstance(node, nodes.Extends) and name in chain:
                 walk.report("P006", place, f"the template extends itself: {' → '.join([*chain, name])}")
             elif name in self._templates.sources:
                 self.visit(name, names, (*chain, name) if isinstance(node, nodes.Extends) else (name,))
             elif not getattr(node, "ignore_missing", False) or name.startswith(("/", "..")):
-                hint = did_you_mean(name, self._templates.sources)
-                walk.report("P004", place, f"the template '{name}' is not a file of the bundle", hint)
+                walk.report("P004", place, *self._unknown(name))
+
+    def _unknown(self, name: str) -> tuple[str, str | None]:
+        """Return the message and the hint for a template that does not exist."""
+        level = name.count(PARENT)
+        if level > self._templates.layers.depth:
+            known = "it builds on none" if level == 1 else f"there are {level - 1}"
+            return f"'{name}' is a template of a bundle that this one builds on, and {known}", None
+        where = "the bundle" if not level else "the parent bundle"
+        hint = did_you_mean(name, self._templates.sources)
+        return f"the template '{name}' is not a file of {where}", hint
+
+    def _tops(self, name: str, seen: tuple[str, ...] = ()) -> set[str]:
+        """Return the names that a template, and those that it extends, assign at their top level."""
+        tree = self._templates.parse(name) if name in self._templates.sources and name not in seen else None
+        if not isinstance(tree, nodes.Template):
+            return set()
+        names = _assigned(tree.body)
+        for node in tree.body:
+            if isinstance(node, nodes.Extends):
+                for above in filter(None, _constant_names(node.template)):
+                    names |= self._tops(self._templates.layers.resolve(above, name), (*seen, name))
+        return names
 
 
 def scan_expression(tree: nodes.Expr, scope: Scope, source: str, environment: PromptEnvironment) -> list[Diagnostic]:
@@ -99,6 +123,7 @@ class Walk:
         self._columns = columns
         self._add = add
         self._top: Names = {}
+        self._blocks: Names = {}
         self._tree: nodes.Node = nodes.Template([])
 
     def report(self, code: str, at: tuple[Any, str, str], message: str, hint: str | None = None) -> None:
@@ -111,10 +136,17 @@ class Walk:
         text = f"{message}; {hint}" if hint else message
         self._add(Diagnostic(code, text, Span(self._file, line, column, line, column + len(name))))
 
-    def template(self, tree: nodes.Template, names: Names) -> None:
-        """Walk a whole template."""
+    def template(self, tree: nodes.Template, names: Names, tops: Iterable[str]) -> None:
+        """Walk a whole template.
+
+        Args:
+            tree: The template.
+            names: The names in sight.
+            tops: Names that it, and those that it extends, assign at their top level: its blocks see them.
+        """
         self._tree = tree
         self._top = _GLOBALS | dict.fromkeys(_assigned(tree.body))
+        self._blocks = {**names, **_GLOBALS, **dict.fromkeys(tops)}
         self._body(tree.body, dict(names))
 
     def root(self, tree: nodes.Expr, names: Names) -> None:
@@ -234,7 +266,10 @@ class Walk:
         self._body(node.body, inner)
 
     def _block(self, node: nodes.Block, names: dict[str, Any]) -> None:
-        self._body(node.body, {**self._top, **names, "super": None})
+        around = (
+            names if node.scoped else {}
+        )  # a block sees the variables of loops around it only when it asks for them
+        self._body(node.body, {**self._blocks, **around, "super": None})
 
     def _with(self, node: nodes.With, names: dict[str, Any]) -> None:
         for value in node.values:

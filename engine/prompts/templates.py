@@ -15,6 +15,7 @@ from engine.errors import PromptError
 from engine.prompts.budget import CURRENT, Budget, BudgetError, RenderLimits
 from engine.prompts.environment import PromptEnvironment
 from engine.prompts.failures import render_diagnostic, syntax_diagnostic
+from engine.prompts.layers import Layers
 from engine.prompts.scan import Scanner
 from engine.prompts.scope import Scope
 from engine.prompts.values import plain
@@ -30,19 +31,28 @@ class Templates:
         sources: The text of each template by its posix path in the bundle; includes reach these and nothing else.
         root: The bundle's path as the user would type it, for the file of a diagnostic.
         limits: What one render may use.
+        layers: Where templates of parent bundles lie.
     """
 
-    def __init__(self, sources: Mapping[str, str], root: str, limits: RenderLimits | None = None) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, str],
+        root: str,
+        limits: RenderLimits | None = None,
+        *,
+        layers: Layers | None = None,
+    ) -> None:
         self.sources = MappingProxyType(dict(sources))
         self.root = root
+        self.layers = layers or Layers()
         self._limits = limits or RenderLimits()
         self._trees: dict[str, nodes.Template | Diagnostic] = {}
         self._lock = threading.RLock()
-        self._environment = PromptEnvironment(loader=_Loader(self._compile), cache_size=-1)
+        self._environment = PromptEnvironment(loader=_Loader(self._compile), cache_size=-1, resolve=self.layers.resolve)
 
     def file(self, name: str) -> str:
         """Return the path of a template as the user would type it."""
-        return f"{self.root}/{name}" if self.root else name
+        return self.layers.files.get(name) or (f"{self.root}/{name}" if self.root else name)
 
     def parse(self, name: str) -> nodes.Template | Diagnostic:
         """Return the tree of a template, or the finding when it has a syntax error.
@@ -81,7 +91,7 @@ class Templates:
             return self._collect(self._environment.get_template(name), values)
         except Exception as error:
             found = (
-                error.diagnostics[0] if isinstance(error, PromptError) else render_diagnostic(error, self.root, name)
+                error.diagnostics[0] if isinstance(error, PromptError) else render_diagnostic(error, self.file, name)
             )
             place = f"{found.span.file}:{found.span.line}"
             raise PromptError(f"{place}: {found.message}", [found]) from error
