@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "Show everything that is wrong with bundles."),
     "explain": ("explain", "Show the page of a diagnostic code."),
     "run": ("run", "Run bundles over the code nodes of files and folders."),
+    "test": ("test", "Run the cases of bundles: repeats, models, adapters, a baseline."),
     "diff": ("review", "Show the changes of a run."),
     "accept": ("review", "Write the changes of a run into the project."),
     "reject": ("review", "Drop the changes of a run."),
@@ -35,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "server": ("server", "Start, look at and stop a vLLM server that has what bundles need."),
     "models": ("models", "List, fetch and locate local model weights."),
     "new": ("new", "Make a bundle that validates, runs and has a test."),
+    "lsp": ("lsp", "Serve an editor: findings, completion, hover, definitions, fixes."),
     "schema": ("schema", "Print a JSON Schema."),
     "completion": ("completion", "Print the completion script of a shell."),
 }

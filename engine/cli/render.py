@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.app import App, RunRequest
 from engine.cli.console import printable, project_option, report_findings
 from engine.errors import BundleError, ConfigError
-from engine.run import Rendered
+
+if TYPE_CHECKING:
+    from engine.run import Rendered
 
 
 def split_target(target: str) -> tuple[Path, str | None]:

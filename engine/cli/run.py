@@ -10,7 +10,6 @@ import click
 
 from engine.app import App, RunRequest
 from engine.cli.console import note, printable, project_option, report_findings
-from engine.cli.progress import make_view
 from engine.errors import BundleError, ConfigError
 
 
@@ -91,6 +90,8 @@ async def _dry_run(app: App, request: RunRequest, *, as_json: bool) -> int:
 
 
 async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> int:
+    from engine.cli.progress import make_view
+
     view = make_view(as_json=as_json)
     async with app.session(request, fetch=fetch_weights) as session:
         for line in session.plan.notes:
