@@ -38,7 +38,8 @@ class ExpectedChange(Model):
 
     file: RelativePath | None = Field(default=None, description="The file, relative to the case's project.")
     kind: Literal["modified", "created", "deleted", "unchanged"] | None = Field(
-        default=None, description="What must have happened to the file."
+        default=None,
+        description="What must have happened to the file; what is not there and does not come is unchanged.",
     )
     contains: tuple[str, ...] = Field(default=(), description="Texts that the new content must hold.")
     excludes: tuple[str, ...] = Field(default=(), description="Texts that the new content must not hold.")

@@ -78,7 +78,7 @@ class Judge:
             yield self._failure((*path, "kind"), f"expected {name} to be {expected.kind}, but it is {kind}{more}")
             return
         if after is None:
-            if expected.kind != "deleted" or _has_content(expected):
+            if expected.kind is None or _has_content(expected):
                 yield self._failure(path, f"expected something of {name}, but there is no such file")
             return
         for key, line, detail in self._content(name, expected, before, after):
