@@ -52,7 +52,7 @@ def command(bundle: str, target: str, params: tuple[str, ...], **options: Any) -
     names = ("model", "adapter", "plugin", "base_url", "seed", "allow_unconstrained")
     settings = {"params": parse_params(params), **{name: options[name] for name in names}}
     chosen = DevOptions(bundle, file, node, not options["no_run"], settings)
-    loop = DevLoop(chosen, options["project"], None if options["no_run"] else fetch_weights)
+    loop = DevLoop(chosen, options["project"], fetch=None if options["no_run"] else fetch_weights)
     return asyncio.run(_plain(loop, once=options["once"]) if plain else _full(loop))
 
 

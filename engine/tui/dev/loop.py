@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from engine.app import App, Fetch, RunRequest
-from engine.backends import StreamTap
+from engine.backends import Backend, StreamTap
 from engine.bundle import Bundle, Catalog
 from engine.bundle.source import MANIFESTS
 from engine.diagnostics import Diagnostic
@@ -57,15 +57,23 @@ class DevLoop:
         options: What to preview.
         project: The project's root, if it is not around the working directory.
         fetch: Downloads missing weights while the loop is entered; later ones come without progress.
+        backend: A backend to use instead of the configured one; it stays open.
 
     Raises:
         ConfigError: The target is no file, there is no such bundle, or engine.yaml is wrong.
     """
 
-    def __init__(self, options: DevOptions, project: Path | None = None, fetch: Fetch | None = None) -> None:
+    def __init__(
+        self,
+        options: DevOptions,
+        project: Path | None = None,
+        *,
+        fetch: Fetch | None = None,
+        backend: Backend | None = None,
+    ) -> None:
         if not options.target.is_file():
             raise ConfigError(f"{options.target} is no file: --target takes FILE or FILE::NODE")
-        self.options, self._fetch = options, fetch
+        self.options, self._fetch, self._given = options, fetch, backend
         self.app = App.open(project, [options.target])
         self.path = _bundle_path(self.app.locate(options.bundle))
         self._stack = contextlib.AsyncExitStack()
@@ -118,7 +126,7 @@ class DevLoop:
             once: Preview once and return.
         """
         self._listener, self._broken = listener, asyncio.get_running_loop().create_future()
-        self._validated(self._watcher.catalog.diagnostics, self._watcher.catalog)
+        self._validated(self._watcher.diagnostics, self._watcher.catalog)
         if self._bundle is not None:
             self._start("start")
         work = asyncio.create_task(self._first() if once else self._follow())
@@ -150,17 +158,12 @@ class DevLoop:
 
     async def accept(self) -> None:
         """Write the change of the last preview into the project; a file that changed underneath is left alone."""
-        run_id = self._previewer.offered
         if self._previewer.busy:
             self._tell(Said("not accepted: the preview still runs; wait for its end"))
-        elif run_id is None:
+        elif self._previewer.offered is None:
             self._tell(Said("there is no change to accept"))
         else:
-            review = await asyncio.to_thread(self.app.review, run_id)
-            decisions = tuple(await asyncio.to_thread(review.accept))
-            if any(decision.state == "accepted" for decision in decisions):
-                self._previewer.offered = None
-            self._tell(Decided(decisions))
+            self._tell(Decided(await self._previewer.accept()))
 
     def _tell(self, event: DevEvent) -> None:
         if self._listener is None:
@@ -203,13 +206,15 @@ class DevLoop:
 
     async def _make(self, number: int, cause: Cause, bundle: Bundle, began: float) -> None:
         async with self._one_at_a_time:
+            self._previewer.ended = False
             self._tell(Started(number, cause, bundle.name))
             try:
                 backend = await self._backend_for(bundle, _fetch_quietly if self.options.run else None)
                 request = replace(self._previewer.request, bundles=[bundle])
                 await self._previewer.make(request, backend, began)
             except asyncio.CancelledError:
-                self._tell(Cancelled())
+                if not self._previewer.ended:
+                    self._tell(Cancelled())
                 raise
             except EngineError as error:
                 self._tell(Failed(str(error)))
@@ -221,6 +226,8 @@ class DevLoop:
 
     async def _backend_for(self, bundle: Bundle, fetch: Fetch | None) -> StreamTap:
         """Return the backend of the bundle's model: the one that is open, unless the manifest names another by now."""
+        if self._given is not None:
+            return StreamTap(self._given, self._previewer.hear)
         key = bundle.manifest.model.id, bundle.manifest.model.role
         if self._backend is None or self._backend[0] != key:
             await self._close_backend()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from engine.app import App, RunRequest
 from engine.backends import StreamTap
 from engine.events import ErrorOccurred, ModelRequested, ModelResponded, ToolCalled, ToolReturned
-from engine.run import RunResult, Session, Task
+from engine.run import Review, RunResult, Session, Task
 from engine.tui.dev.difference import compare
 from engine.tui.dev.events import (
     DevEvent,
@@ -28,6 +28,7 @@ from engine.tui.dev.events import (
 )
 from engine.tui.dev.pin import Pin
 from engine.tui.dev.words import prompt_text, tool_lines
+from engine.workspace import ChangeStore, Decision
 
 Tell = Callable[[DevEvent], None]
 
@@ -54,6 +55,7 @@ class Previewer:
         run_ids: Runs whose changes still wait in the change store.
         offered: The run whose change can be accepted, or None.
         busy: Whether the newest preview has yet to come to its result.
+        ended: Whether the end of the present one was told; what comes then is tidying up.
     """
 
     app: App
@@ -64,6 +66,7 @@ class Previewer:
     run_ids: set[str] = field(default_factory=set)
     offered: str | None = None
     busy: bool = False
+    ended: bool = False
     _texts: dict[str, Texts] = field(default_factory=dict)
     _listening: bool = False
 
@@ -95,7 +98,7 @@ class Previewer:
             if self.run:
                 await self._run(session, task, texts)
             else:
-                self.tell(NotRun())
+                self._end(NotRun())
 
     def _find(self, session: Session) -> Task | None:
         plan = session.plan
@@ -104,7 +107,7 @@ class Previewer:
         if task is None:
             wanted = self.pin.wanted
             reason = plan.why_no_task([wanted] if wanted else [])
-            self.tell(NodeMissing(wanted, "; ".join([reason, *plan.notes]), rows))
+            self._end(NodeMissing(wanted, "; ".join([reason, *plan.notes]), rows))
             return None
         self.pin = self.pin.at(task.node)
         place = f"{task.node.file_path}::{task.node.qualified_name}"
@@ -142,14 +145,30 @@ class Previewer:
             task.seconds,
         )
         texts.output, texts.change, self.busy = output, change, False
+        self._end(event)
+
+    def _end(self, event: DevEvent) -> None:
+        self.ended = True
         self.tell(event)
 
     async def drop(self, keep: str | None = None) -> None:
         """Reject what previews offered and nobody took, but that of one run."""
         for run_id in self.run_ids - {keep}:
-            review = await asyncio.to_thread(self.app.review, run_id)
-            await asyncio.to_thread(review.reject)
+            await asyncio.to_thread(lambda run_id: self._review(run_id).reject(), run_id)
             self.run_ids.discard(run_id)
+
+    async def accept(self) -> tuple[Decision, ...]:
+        """Write what the last preview offered into the project."""
+        assert self.offered is not None  # noqa: S101 - the loop looks first
+        review = await asyncio.to_thread(self._review, self.offered)
+        decisions = tuple(await asyncio.to_thread(review.accept))
+        if any(decision.state == "accepted" for decision in decisions):
+            self.offered = None
+        return decisions
+
+    def _review(self, run_id: str) -> Review:
+        # Not by way of the log: a run that was cancelled early is not in it.
+        return Review(self.app.root, ChangeStore(self.app.root), run_id)
 
     def listen(self, *, on: bool) -> None:
         """Say whether what the backend streams is a reply of the bundle's."""
