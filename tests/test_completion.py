@@ -31,6 +31,7 @@ params:
   depth: {type: integer, default: 1}
 adapters:
   docs: {name: docs-v1}
+tests: tests/*.yaml
 """
 LINE = {"ENGINE_WORDBREAKS": " \t\n\"'><=;|&(:", "_ENGINE_COMPLETE": "bash_complete"}
 NODES = ("first", "second", "Thing", "Thing.third")
@@ -42,6 +43,8 @@ def shop(project: Path) -> Path:
     """A project with two bundles and files that need quotes."""
     make_bundle(project / "bundles/note", MANIFEST + PARAMS)
     make_bundle(project / "bundles/notes", MANIFEST.replace("name: note", "name: notes"))
+    (project / "bundles/note/tests").mkdir()
+    (project / "bundles/note/tests/c.yaml").write_text("format: 1\ncases:\n  - {name: a function, source: x}\n")
     (project / "bundles/empty").mkdir()
     (project / "a b.py").write_text(QUOTED)
     (project / "page.md").write_text('# It costs $(touch hacked) & more\n\ntext\n\n# It costs `x` ; "y"\n\ntext\n')
@@ -93,6 +96,8 @@ def values(line: str, cwd: Path) -> list[str]:
         ("engine run note --adapter ", ["docs", "none"]),
         ("engine run notes --adapter ", ["none"]),
         ("engine run note --plugin q", ["qwen", "qwen_coder"]),
+        ("engine test note --case 'a fu", ["a function"]),
+        ("engine test note --adapter d", ["docs"]),
         ("engine run note --mod", ["--model"]),
         ("engine explain T00", [code for code in CODES if code.startswith("T00")]),
         ("engine explain t00", [code for code in CODES if code.startswith("T00")]),

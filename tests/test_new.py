@@ -300,3 +300,13 @@ def test_it_runs_on_the_default_model(empty: Path, weights: Path, kind: str) -> 
     assert after.count("# ") == (3 if kind == "edit" else 0)
     again = engine(*command[1:], cwd=empty)
     assert "3 finished; 0 changes offered" in again.stdout
+
+
+@pytest.mark.embedded
+def test_its_case_passes_on_the_default_model(empty: Path, weights: Path) -> None:
+    for name, language in {"code": "python", "page": "markdown", "table": "toml"}.items():
+        assert engine("new", name, "-l", language, cwd=empty).returncode == 0
+    assert engine("new", "told", "--kind", "report", cwd=empty).returncode == 0
+    tested = engine("test", *(f"bundles/{name}" for name in ("code", "page", "table", "told")), cwd=empty)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "4 cases: 4 passed" in tested.stdout

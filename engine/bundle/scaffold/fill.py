@@ -76,6 +76,8 @@ def _values(plan: Outline, schemas: str | None) -> dict[str, str]:
             for name, speech in speeches.items()
         ),
         "begin": first.begin,
+        # To Markdown's grammar, a comment is a block like others.
+        "same": "" if first.end else ", same_code_but: [comments]",
         "sample": path.rpartition("/")[2],
         "node": f"    node: {node}\n" if node else "",
         "schema": _modeline(schemas, "bundle", ""),

@@ -51,6 +51,18 @@ def adapters(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
     return starting([*dict.fromkeys(known), "none"], incomplete)
 
 
+def cases(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    """Complete the name of a case of the bundles on the line."""
+    from engine.manifest import read_yaml
+
+    found = []
+    for folder in bundle_folders(ctx):
+        for path in sorted(folder.glob(str(manifest(folder).get("tests")))):
+            data = read_yaml(path.read_text("utf-8"), str(path)).data
+            found += [str(case.get("name")) for case in data.get("cases", ())]
+    return starting(list(dict.fromkeys(found)), incomplete)
+
+
 def models(_: click.Context, incomplete: str) -> list[CompletionItem[str]]:
     """Complete the name of known weights, or a file."""
     from engine.backends.weights import WEIGHTS
