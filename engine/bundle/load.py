@@ -32,7 +32,7 @@ def load_bundle(source: str | Path) -> Bundle:
         BundleError: It has errors; `diagnostics` holds every finding, warnings included.
         ConfigError: The source is of a kind that cannot be loaded.
     """
-    return bundle_of(check_bundles([_read(source)])[0])
+    return bundle_of(check_bundles([read_source(source)])[0])
 
 
 def bundle_of(checked: Checked) -> Bundle:
@@ -50,7 +50,16 @@ def bundle_of(checked: Checked) -> Bundle:
     return _freeze(draft)
 
 
-def _read(source: str | Path) -> BundleSource:
+def read_source(source: str | Path) -> BundleSource:
+    """Read the files of a bundle, and of those that it builds on.
+
+    Args:
+        source: Its folder, its manifest, or a zip of it.
+
+    Raises:
+        BundleError: There is nothing there.
+        ConfigError: The source is of a kind that cannot be loaded.
+    """
     text = str(source)
     if text.startswith("git+") or "://" in text:
         raise ConfigError(f"{text}: bundles are loaded from folders and zip files; clone the repository first")

@@ -32,11 +32,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "dev": ("dev", "Preview a bundle on one node, anew with each save."),
     "nodes": ("nodes", "List the code nodes of files and folders."),
     "bundles": ("bundles", "List the bundles and whether they are valid."),
+    "show-bundle": ("show_bundle", "Show a bundle's manifest: as written, or with all that it inherits."),
     "doctor": ("doctor", "Prove what is in force: server, model, adapters, constraints, sandbox."),
     "server": ("server", "Start, look at and stop a vLLM server that has what bundles need."),
     "models": ("models", "List, fetch and locate local model weights."),
     "new": ("new", "Make a bundle that validates, runs and has a test."),
     "lsp": ("lsp", "Serve an editor: findings, completion, hover, definitions, fixes."),
+    "migrate": ("migrate", "Turn bundles of older formats into this one."),
     "schema": ("schema", "Print a JSON Schema."),
     "completion": ("completion", "Print the completion script of a shell."),
 }

@@ -11,8 +11,22 @@ if TYPE_CHECKING:
     from engine.bundle.extends.link import Parents, overlay, relink
     from engine.bundle.extends.merge import merge
     from engine.bundle.extends.resolved import DEFAULT, Resolved, resolve
+    from engine.bundle.extends.showing import Shown, show_manifest
+    from engine.bundle.extends.writing import to_yaml
 
-__all__ = ["DEFAULT", "Parents", "Resolved", "merge", "overlay", "relink", "resolve", "settle"]
+__all__ = [
+    "DEFAULT",
+    "Parents",
+    "Resolved",
+    "Shown",
+    "merge",
+    "overlay",
+    "relink",
+    "resolve",
+    "settle",
+    "show_manifest",
+    "to_yaml",
+]
 
 __getattr__ = lazy(
     __name__,
@@ -21,5 +35,7 @@ __getattr__ = lazy(
         "link": ("Parents", "overlay", "relink"),
         "merge": ("merge",),
         "resolved": ("DEFAULT", "Resolved", "resolve"),
+        "showing": ("Shown", "show_manifest"),
+        "writing": ("to_yaml",),
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,11 +40,12 @@ class Parents:
     Args:
         shown: The paths of bundles as the user typed them, by real path; other parents are named as seen from the
             bundle that builds on them.
+        given: Folders that were read already, such as with the texts of an editor in them; without their own parents.
     """
 
-    def __init__(self, shown: Mapping[str, str] | None = None) -> None:
+    def __init__(self, shown: Mapping[str, str] | None = None, given: Iterable[BundleSource] = ()) -> None:
         self._shown = shown or {}
-        self._own: dict[str, BundleSource] = {}
+        self._own: dict[str, BundleSource] = {identity(source): source for source in given}
         self._linked: dict[str, BundleSource] = {}
 
     def link(self, own: BundleSource) -> BundleSource:

@@ -86,7 +86,7 @@ class _Merger:
             else:
                 parts[key] = self._value((*path, key), None, over.at(key))
         data = {key: part.value for key, part in parts.items()}
-        below = {key: part.origin for key, part in parts.items()}
+        below: dict[str | int, Origin] = {key: part.origin for key, part in parts.items()}
         return _Part(data, Origin(over.origin.positions, over.origin.path, below))
 
     def _inherited(self, path: JsonPath, base: _Part, over: _Part) -> dict[str, _Part]:
@@ -192,5 +192,5 @@ def _spelled_out(part: _Part | None) -> _Part | None:
     if not isinstance(part.value, str):
         return None
     origin = part.origin
-    below = {"path": Origin(origin.positions, origin.path)}
+    below: dict[str | int, Origin] = {"path": Origin(origin.positions, origin.path)}
     return _Part({"path": part.value}, Origin(origin.positions, origin.path, below))
