@@ -86,7 +86,8 @@ def _reasons(trials: Sequence[Trial]) -> Iterator[str]:
     seeds: dict[tuple[str, str, str], list[int]] = {}
     for trial in trials:
         if trial.error is not None:
-            seeds.setdefault(("error", trial.error, ""), []).append(trial.seed)
+            first, _, rest = trial.error.partition("\n")
+            seeds.setdefault(("error", first, rest), []).append(trial.seed)
         for failure in trial.failures:
             place = f"{failure.span.file}:{failure.span.line}: {failure.what}"
             seeds.setdefault((place, failure.message, failure.detail), []).append(trial.seed)
