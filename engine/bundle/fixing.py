@@ -118,7 +118,7 @@ def _offsets(span: Span, starts: Sequence[int], length: int) -> tuple[int, int]:
 
 def _plan(source: BundleSource) -> list[FileFix]:
     """Repair one bundle in memory, in rounds."""
-    names = {source.show(name): name for name in source.files}
+    names = {source.show(name): name for name in source.files if name not in source.inherited}
     fixed: dict[str, list[Diagnostic]] = {}
     now, findings = source, _findings(source)
     for _ in range(MAX_ROUNDS):
