@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from engine.manifest.bundle_model import Manifest, Model
 from engine.manifest.case_model import CaseFile
 from engine.manifest.engine_model import EngineConfig
+from engine.manifest.examples import add_examples
 from engine.manifest.extending import extending
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def json_schema(kind: Kind) -> dict[str, Any]:
     """Return the JSON Schema of one document (Draft 2020-12), as it is exported."""
     schema = MODELS[kind].model_json_schema()
     _close(schema)
+    add_examples(schema, MODELS[kind].__name__)
     return {"$schema": DIALECT, "$id": f"urn:bundle-engine:schema:{kind}", **schema, "title": _TITLES[kind]}
 
 
