@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from engine.bundle.cache import RecentFindings
 from engine.bundle.check import Checked, check_bundles, compile_constraints
-from engine.bundle.source import SKIPPED, BundleSource, read_folder
+from engine.bundle.extends import Parents
+from engine.bundle.source import SKIPPED, BundleSource, Entry, linked, names_parent, read_own
 from engine.diagnostics import Diagnostic
 from engine.files import cache_folder
 from engine.lsp.positions import Lines
@@ -34,28 +36,28 @@ Texts = Callable[[Path], Mapping[str, str]]
 """Returns the texts of the editor below a folder, by posix path in it."""
 
 
-def read_bundle(folder: Path, texts: Texts, shown: str | None = None) -> BundleSource:
+def read_bundle(folder: Path, texts: Texts, others: Iterable[Path] = ()) -> BundleSource:
     """Read a bundle's folder and those that it builds on, with the texts of the editor in place of what is saved.
 
     Args:
         folder: The folder, absolute; it need not exist yet.
         texts: The texts of the editor.
-        shown: The folder's path for findings.
+        others: Folders of other bundles that have open documents; it may build on them.
     """
-    shown = shown if shown is not None else folder.as_posix()
-    source = read_folder(folder, shown) if folder.is_dir() else BundleSource(shown, folder, {}, frozenset())
+    own = _read_own(folder, texts)
+    if not names_parent(own):
+        return own
+    given = [_read_own(other, texts) for other in others if other != folder and other.is_dir()]
+    return linked(own, Parents(given=given))
+
+
+def _read_own(folder: Path, texts: Texts) -> BundleSource:
+    shown = folder.as_posix()
+    source = read_own(folder, shown) if folder.is_dir() else BundleSource(shown, folder, {}, frozenset())
     mine = {name: text for name, text in texts(folder).items() if not SKIPPED.intersection(name.split("/"))}
-    if mine:
-        source = source.edited({name: text.encode("utf-8", "surrogatepass") for name, text in mine.items()})
-    if not any(texts(_folder(parent)) for parent in source.parents):
-        return source
-    nearest = source.parents[0]
-    return source.over(read_bundle(_folder(nearest), texts, nearest.shown))
-
-
-def _folder(source: BundleSource) -> Path:
-    """Return where a parent lies, spelled as editors spell it: `..` resolved, links kept."""
-    return Path(os.path.normpath(source.root))
+    fresh = {name: text.encode("utf-8", "surrogatepass") for name, text in mine.items()}
+    entries = {name: Entry(content, len(content)) for name, content in fresh.items()}
+    return replace(source, files=dict(sorted({**source.files, **entries}.items())))
 
 
 class Checker:
@@ -82,17 +84,33 @@ class Checker:
 def findings_of(checked: Checked) -> Findings:
     """Sort what was found by file; what is about no file of the bundle stands at its manifest."""
     source = checked.draft.source
-    places = {os.path.normpath(source.show(name)): name for name in source.files}
+    texts = _texts(source)
     manifest = source.place(source.manifest or "bundle.yaml")
     by_file: dict[Path, list[Diagnostic]] = {}
     lines: dict[Path, Lines] = {}
     for item in checked.diagnostics:
-        name = places.get(os.path.normpath(item.span.file))
-        path = Path(os.path.normpath(source.place(name))) if name is not None else _outside(item, manifest)
+        shown = os.path.normpath(item.span.file)
+        path = Path(shown) if shown in texts else _outside(item, manifest)
         by_file.setdefault(path, []).append(item)
         if path not in lines:
-            lines[path] = Lines((source.text(name)[0] or "") if name is not None else "")
+            lines[path] = Lines(texts.get(str(path), _nothing)())
     return Findings({path: tuple(items) for path, items in by_file.items()}, lines)
+
+
+def _texts(source: BundleSource) -> dict[str, Callable[[], str]]:
+    """Return a way to the text of each file of a bundle and of those that it builds on, by its path."""
+    owners = [owner.own or owner for owner in (*reversed(source.parents), source)]
+    return {
+        os.path.normpath(owner.show(name)): partial(_text, owner, name) for owner in owners for name in owner.files
+    }
+
+
+def _text(source: BundleSource, name: str) -> str:
+    return source.text(name)[0] or ""
+
+
+def _nothing() -> str:
+    return ""
 
 
 def _outside(item: Diagnostic, manifest: Path) -> Path:

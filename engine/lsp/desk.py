@@ -142,7 +142,7 @@ class Desk:
         if key.name in SETTINGS and not key.is_dir():
             buffer = self.buffers.get(key)
             return Result(check_settings(key, buffer.text if buffer is not None else ""))
-        checked = self._checker.check(read_bundle(key, self.buffers.below))
+        checked = self._checker.check(read_bundle(key, self.buffers.below, tuple(self._active)))
         return Result(findings_of(checked), checked)
 
     def _check_fully(self, result: Result) -> Result:

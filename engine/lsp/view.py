@@ -48,7 +48,7 @@ class View:
         name = posixpath.normpath(name)
         if name in self.texts:
             return self.folder / name
-        return self.source.place(name) if name in self.source.files else None
+        return Path(posixpath.normpath(self.source.show(name))) if name in self.source.files else None
 
     @cached_property
     def files(self) -> list[str]:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import re
 import warnings
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from engine.diagnostics import Diagnostic, Span
@@ -19,8 +20,9 @@ MAX_SOURCE = 512 * 1024
 _TYPING = re.compile(r"\b(?:typing|" + "|".join(sorted(TYPING_NAMES)) + r")\b")
 
 
+@lru_cache(maxsize=256)
 def parse_script(text: str, file: str) -> ParsedScript:
-    """Parse a script; never raises for bad input.
+    """Parse a script; never raises for bad input. The same text gives the same object, which nobody changes.
 
     Args:
         text: The content of the file.
