@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -31,11 +31,13 @@ class Part:
         kind: The node's type, or what stands in a node's place.
         text: The text of a leaf, of a comment, or that no child covers; empty for an inner node.
         row: Where it stands, 0-based.
+        start: Its first byte.
     """
 
     kind: str
     text: bytes
     row: int
+    start: int
 
     def same(self, other: Part) -> bool:
         """Whether it is the same step, wherever it stands."""
@@ -103,63 +105,84 @@ def _source_line(source: bytes, part: Part | None) -> str:
 
 
 def _parts(source: bytes, language: str, skip: frozenset[But], span: tuple[int, int] | None) -> Iterator[Part]:
-    """Walk the tree; comments come directly behind the leaf before them.
+    """Return a file as a sequence: its syntax tree without comments, and each comment behind the leaf before it.
 
-    Which node holds a comment depends on what stands beside it: one above a function's first statement lies outside of
-    the body, below a docstring it lies inside.
+    Comments are taken out before the tree is read: which node holds one depends on what stands beside it, and some
+    grammars stumble over one in an odd column.
     """
+    parser = new_parser(language)
+    comments = list(_comments(parser.parse(source).root_node))
+    kept = [node for node in comments if not ("comments" in skip or _documents(node, source, language, skip))]
+    queue = [Part(_COMMENT, (node.text or b"").strip(), node.start_point.row, node.start_byte) for node in kept]
+    if span is not None:
+        queue = [part for part in queue if not span[0] <= part.start < span[1]]
     waiting: list[Part] = []
-    for part in _walk(source, language, skip, span):
-        if part.kind == _COMMENT:
-            yield part
-        elif part.text or part.kind == _NODE:
-            yield from waiting
-            waiting.clear()
-            yield part
-        else:
+    for part in _walk(parser.parse(_blanked(source, comments)).root_node, language, skip, span):
+        if not part.text and part.kind != _NODE:
             waiting.append(part)
+            continue
+        while queue and queue[0].start < part.start:
+            yield queue.pop(0)
+        yield from waiting
+        waiting.clear()
+        yield part
+    yield from queue
     yield from waiting
 
 
-def _walk(source: bytes, language: str, skip: frozenset[But], span: tuple[int, int] | None) -> Iterator[Part]:
+def _comments(root: Node) -> Iterator[Node]:
+    """Yield the comments in the order of the file."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.type.endswith("comment"):
+            yield node
+        else:
+            stack += reversed(node.children)
+
+
+def _blanked(source: bytes, comments: Iterable[Node]) -> bytes:
+    """Return a file with spaces in place of its comments; their line ends stay."""
+    text = bytearray(source)
+    for node in comments:
+        for at in range(node.start_byte, node.end_byte):
+            if text[at] not in b"\r\n":
+                text[at] = 0x20
+    return bytes(text)
+
+
+def _walk(root: Node, language: str, skip: frozenset[But], span: tuple[int, int] | None) -> Iterator[Part]:
     """Yield a part for each node that counts, and one behind each inner node's last child."""
-    stack: list[Node | Part] = [new_parser(language).parse(source).root_node]
+    stack: list[Node | Part] = [root]
     while stack:
         item = stack.pop()
         if isinstance(item, Part):
             yield item
             continue
-        row = item.start_point.row
+        place = (item.start_point.row, item.start_byte)
         if span is not None and span[0] <= item.start_byte and item.end_byte <= span[1]:
-            yield Part(_NODE, b"", row)
-        elif item.type.endswith("comment"):
-            yield Part(_COMMENT, (item.text or b"").strip(), row)
+            yield Part(_NODE, b"", *place)
         elif item.child_count == 0:
-            yield Part(item.type, item.text or b"", row)
+            yield Part(item.type, item.text or b"", *place)
         else:
-            yield Part(item.type, b"", row)
-            stack += reversed(list(_inside(item, source, language, skip)))
+            yield Part(item.type, b"", *place)
+            stack += reversed(list(_inside(item, language, skip)))
 
 
-def _inside(node: Node, source: bytes, language: str, skip: frozenset[But]) -> Iterator[Node | Part]:
+def _inside(node: Node, language: str, skip: frozenset[But]) -> Iterator[Node | Part]:
     """Yield the children that count, the text between them that no child covers, and the end of the node."""
     is_text = any(word in node.type for word in _TEXTS)
-    end = node.start_byte
+    source, start = node.text or b"", node.start_byte
+    end = start
     for child in node.children:
-        gap = source[end : child.start_byte]
+        gap = source[end - start : child.start_byte - start]
         if gap if is_text else gap.strip():
-            yield Part("gap", gap if is_text else gap.strip(), child.start_point.row)
+            yield Part("gap", gap if is_text else gap.strip(), child.start_point.row, end)
         end = max(end, child.end_byte)
         counts = is_text or child.is_missing or (child.text or b"").strip()
-        if counts and not _skipped(child, node, source, language, skip):
+        if counts and not ("docstrings" in skip and language == "python" and _is_docstring(child, node)):
             yield child
-    yield Part(_END, b"", node.end_point.row)
-
-
-def _skipped(node: Node, parent: Node, source: bytes, language: str, skip: frozenset[But]) -> bool:
-    if node.type.endswith("comment"):
-        return "comments" in skip or ("docstrings" in skip and _documents(node, source, language))
-    return "docstrings" in skip and language == "python" and _is_docstring(node, parent)
+    yield Part(_END, b"", node.end_point.row, node.end_byte)
 
 
 def _is_docstring(statement: Node, parent: Node) -> bool:
@@ -183,8 +206,10 @@ def _is_plain(string: Node) -> bool:
     return not set(start.lower()) & set(b"bf")
 
 
-def _documents(comment: Node, source: bytes, language: str) -> bool:
-    """Whether a comment is documentation: by how it begins, in Go by standing directly above something."""
+def _documents(comment: Node, source: bytes, language: str, skip: frozenset[But]) -> bool:
+    """Whether a comment is documentation that may differ: by how it begins, in Go by standing above something."""
+    if "docstrings" not in skip:
+        return False
     if language != "go":
         return source[comment.start_byte : comment.end_byte].startswith(_DOC_COMMENTS.get(language, ()))
     row, following = comment.end_point.row, comment.next_sibling
