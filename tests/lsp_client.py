@@ -50,7 +50,7 @@ class Editor(LanguageClient):
         def register(params: types.RegistrationParams) -> None:
             self.registered += [item.method for item in params.registrations]
 
-    def report_server_error(self, error: Exception, source: Any) -> None:  # noqa: ARG002 - pygls' signature
+    def report_server_error(self, error: Exception, source: Any) -> None:
         """Keep what the protocol's own layer complains about, such as a line that is no message."""
         self.errors.append(error)
 

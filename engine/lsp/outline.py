@@ -98,17 +98,15 @@ class Outline:
 
     def count(self, path: JsonPath) -> int:
         """Return how many items a list has."""
-        steps = {slot.path[len(path)] for slot in self.slots if len(slot.path) > len(path) and _below(slot.path, path)}
+        depth = len(path)
+        below = (slot for slot in self.slots if len(slot.path) > depth and slot.path[:depth] == path)
+        steps = {slot.path[depth] for slot in below if not (slot.flow and slot.first == slot.last)}
         return sum(isinstance(step, int) for step in steps)
 
 
 def fits(path: JsonPath, pattern: tuple[str | int, ...]) -> bool:
     """Whether a path has the form of a pattern, in which `*` stands for any step."""
     return len(path) == len(pattern) and all(want in ("*", step) for step, want in zip(path, pattern, strict=True))
-
-
-def _below(path: JsonPath, above: JsonPath) -> bool:
-    return path[: len(above)] == above
 
 
 @lru_cache(maxsize=16)
@@ -196,6 +194,8 @@ class _Reader:
         column = at - self.lines.bounds(number)[0]
         above = closed(self._stack, column)
         path = above[-1].path if above else ()
+        if self.text[at] in "[{":
+            return self._value(number, path, at, column - 1)
         last = at + len(_COMMENT.sub("", self.text[at:end]).rstrip())
         self.slots.append(Slot(path, "key", at, end, self.text[at:last], at, last))
         return number + 1

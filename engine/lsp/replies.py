@@ -118,7 +118,7 @@ def _item(
 def _filter_text(request: Request, choice: Choice, first: int) -> str | None:
     """Return what the client compares with the text that is replaced, where that is more than the label's beginning."""
     before = request.text[first : request.offset]
-    head = before[: len(before) - len((re.search(r"[\w./-]*$", before) or [""])[0])]
+    head = before[: len(before) - len((re.search(r"[\w./-]*\Z", before) or [""])[0])]
     return head + choice.label if head else None
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 _EXTERNAL = re.compile(r"^(?P<async>async\s+)?def\s+(?P<name>\w+)\s*\(", re.MULTILINE)
 _INPUT = re.compile(r"^(?P<name>[A-Za-z_]\w*)\s*(?::\s*(?P<type>[^=\n]+?))?\s*=\s*Input\(", re.MULTILINE)
 _IMPORT = re.compile(r"^from\s+(?:grail|engine\.pym)\s+import\s+(?P<names>[^\n#]*)", re.MULTILINE)
-_WORD_BEFORE = re.compile(r"\w*$")
+_WORD_BEFORE = re.compile(r"\w*\Z")
 _WORD_AFTER = re.compile(r"\w*")
 
 Want = Literal["statement", "external", "input", "import", "code", "nothing"]

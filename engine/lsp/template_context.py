@@ -13,9 +13,9 @@ _OPEN = re.compile(r"\{[#{%]")
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}")
 _END_RAW = re.compile(r"\{%[-+]?\s*endraw")
 _TEXTS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_WORD_BEFORE = re.compile(r"\w*$")
+_WORD_BEFORE = re.compile(r"\w*\Z")
 _WORD_AFTER = re.compile(r"\w*")
-_CHAIN = re.compile(r"((?:[A-Za-z_]\w*\s*\.\s*)*)$")
+_CHAIN = re.compile(r"((?:[A-Za-z_]\w*\s*\.\s*)*)\Z")
 _ASSIGNED = re.compile(
     r"\{%[-+]?\s*(?:set\s+(?P<set>\w+)|for\s+(?P<for>\w+(?:\s*,\s*\w+)*)\s+in|macro\s+(?P<macro>\w+)"
     r"|import\s+\S+\s+as\s+(?P<as>\w+)|from\s+\S+\s+import\s+(?P<from>[\w\s,]+?)\s*[-+]?%\})"

@@ -45,8 +45,8 @@ def cursor_at(outline: Outline, offset: int) -> Cursor:
     slot = _innermost(outline, offset)
     if not outline.text[start:end].strip() and not (slot is not None and (slot.flow or slot.end > end)):
         return _fresh(outline, line, offset)
-    if slot is None:
-        return _fresh(outline, line, offset)
+    if slot is None:  # behind a bracket, in a comment
+        return Cursor("value", (), "", offset, offset, "")
     first, last = slot.first, slot.last
     if not first <= offset <= last:  # in the white space around it
         first = last = offset

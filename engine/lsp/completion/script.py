@@ -86,7 +86,7 @@ def _names(text: str, cursor: ScriptCursor) -> Iterator[Choice]:
         known = EXTERNALS.get(name)
         insert = name if cursor.called else f"await {name}($0)"
         docs = external_docs(known) if known is not None else None
-        waits = re.search(r"\bawait\s+$", text[max(cursor.first - 20, 0) : cursor.first])
+        waits = re.search(r"\bawait\s+\Z", text[max(cursor.first - 20, 0) : cursor.first])
         insert = insert.removeprefix("await ") if waits else insert
         yield Choice(name, "function", cursor.first, cursor.last, insert, "$" in insert, "external", docs)
     for name in declared_inputs(text):
