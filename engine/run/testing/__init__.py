@@ -4,7 +4,7 @@ Statistics, matching and judging are pure functions in modules of their own; the
 """
 
 from engine.run.testing.opening import opened
-from engine.run.testing.request import Bench, CasesRequest, Subject, Wrap
+from engine.run.testing.request import Bench, CasesRequest, Replies, Subject
 from engine.run.testing.results import CaseKey, CaseResult, Combination, Evidence, Failure, Report, Trial
 from engine.run.testing.runner import Runner
 
@@ -16,10 +16,10 @@ __all__ = [
     "Combination",
     "Evidence",
     "Failure",
+    "Replies",
     "Report",
     "Runner",
     "Subject",
     "Trial",
-    "Wrap",
     "opened",
 ]

@@ -6,27 +6,25 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine.bundle import Bundle
 from engine.errors import ConfigError
 from engine.run.testing.baseline import baselines
 from engine.run.testing.plan import Planner
-from engine.run.testing.request import Bench, CasesRequest, Wrap
+from engine.run.testing.recordings import Player, open_tapes
+from engine.run.testing.request import Bench, CasesRequest
 from engine.run.testing.runner import Runner, Settings
 
 
 @contextlib.asynccontextmanager
-async def opened(
-    bench: Bench, request: CasesRequest, *, wrap: Wrap | None = None, live: bool = True
-) -> AsyncIterator[Runner]:
+async def opened(bench: Bench, request: CasesRequest) -> AsyncIterator[Runner]:
     """Load the bundles, lay out the projects of their cases and plan every trial; no model is asked.
 
     Args:
         bench: What is needed of the application.
         request: What is asked.
-        wrap: Returns the backend of one trial, given the one that all share.
-        live: Whether the backend may be asked before the trials; False where every reply is replayed.
 
     Raises:
         BundleError: A bundle has errors.
@@ -38,11 +36,15 @@ async def opened(
         _refuse_twins(bundles)
         other = await asyncio.to_thread(baselines, request.baseline, bundles, bench.load, folder)
         (folder / "cases").mkdir()
+        tapes = await asyncio.to_thread(open_tapes, request, bundles)
+        if isinstance(tapes, Player):
+            bench = replace(bench, backend=tapes.offline)
         planner = Planner(bench, request, folder / "cases")
         async with contextlib.AsyncExitStack() as stack:
             groups = await planner.plan(bundles, other, stack)
-            settings = Settings(request.concurrency or bench.concurrency, bench.seconds, wrap, live)
-            yield Runner(request, bundles, groups, settings, planner.notes)
+            settings = Settings(request.concurrency or bench.concurrency, bench.seconds, tapes)
+            notes = [*planner.notes, *(tapes.notes() if isinstance(tapes, Player) else ())]
+            yield Runner(request, bundles, groups, settings, notes)
 
 
 def _refuse_twins(bundles: Sequence[Bundle]) -> None:

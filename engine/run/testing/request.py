@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.backends import Backend
 from engine.bundle import Bundle
 from engine.run.session import Plan
-from engine.run.testing.results import CaseKey
 
-Wrap = Callable[[CaseKey, Backend], Backend]
-"""Returns the backend that answers one trial, given the one that answers all: a recorder or a player of recordings."""
+Replies = Literal["live", "record", "replay"]
+"""Where replies come from: the backend; the backend, and they are recorded; the recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class CasesRequest:
         fail_fast: Start no further trial once a case has failed.
         allow_unconstrained: Run even where the declared constraint is not in force.
         allow_commands: Run commands of cases that the bundle's permissions don't cover.
+        replies: Whether the replies are recorded, or come from recordings.
     """
 
     bundles: Sequence[str | Path | Bundle]
@@ -49,6 +49,7 @@ class CasesRequest:
     fail_fast: bool = False
     allow_unconstrained: bool = False
     allow_commands: bool = False
+    replies: Replies = "live"
 
 
 @dataclass(frozen=True, slots=True)

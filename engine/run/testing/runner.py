@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from engine.backends import Backend
 from engine.bundle import Bundle
 from engine.errors import EngineError
 from engine.events import Bus
@@ -20,7 +21,8 @@ from engine.run.testing.commands import failed_commands
 from engine.run.testing.evidence import Recorder, Watched
 from engine.run.testing.judge import Judge
 from engine.run.testing.plan import Cell, Group
-from engine.run.testing.request import CasesRequest, Wrap
+from engine.run.testing.recordings import Tapes
+from engine.run.testing.request import CasesRequest
 from engine.run.testing.results import CaseResult, Combination, Evidence, Report, Trial, group_trials
 from engine.tools import ScriptRunner
 
@@ -30,16 +32,14 @@ class Settings:
     """How a runner runs.
 
     Attributes:
-        concurrency: Trials at once; None is what the backend is good for.
+        concurrency: Trials at once; None is what the backend is good for, 1 for the embedded model.
         seconds: Upper bound of one trial.
-        wrap: Returns the backend of one trial.
-        live: Whether the backend is there to be asked; False where every reply is replayed.
+        tapes: Records the replies, or has them.
     """
 
     concurrency: int | None = None
     seconds: float = 3600.0
-    wrap: Wrap | None = None
-    live: bool = True
+    tapes: Tapes | None = None
 
 
 class Runner:
@@ -90,7 +90,7 @@ class Runner:
             for group in self._groups:
                 if self._stop:
                     break
-                if self._settings.live:
+                if self._settings.tapes is None or self._settings.tapes.live:
                     await self._check(group)
                 async with contextlib.aclosing(self._run_group(group, scripts)) as trials:
                     async for trial in trials:
@@ -153,7 +153,7 @@ class Runner:
         """Run a group's trials, several at once; whoever stops reading stops them."""
         jobs = ((cell, repeat) for cell in group.cells for repeat in range(cell.repeats))
         done: asyncio.Queue[Trial | None] = asyncio.Queue()
-        count = self._settings.concurrency or group.backend.concurrency
+        count = self._settings.concurrency or _concurrency(group.backend)
         workers = [asyncio.create_task(self._work(group, scripts, jobs, done.put_nowait)) for _ in range(max(1, count))]
         everything = asyncio.gather(*workers)
         everything.add_done_callback(lambda _: done.put_nowait(None))
@@ -182,11 +182,14 @@ class Runner:
         if cell.task is None:
             return blank
         try:
-            backend = self._settings.wrap(key, group.backend) if self._settings.wrap else group.backend
+            tapes = self._settings.tapes
+            backend = tapes.wrap(key, group.backend) if tapes is not None else group.backend
             watched = Watched(backend)
             services = Services(cell.project.root, watched.as_backend(), scripts)
             evidence = await self._run_task(cell, seed, services)
             trial = await self._judged(blank, cell, evidence, watched.problem)
+            if tapes is not None:
+                trial = await tapes.done(backend, trial)
         except (EngineError, OSError) as error:
             trial = replace(blank, error=str(error))
         return replace(trial, seconds=round(time.monotonic() - began, 3))
@@ -212,6 +215,15 @@ class Runner:
         return replace(
             blank, state="failed" if failures else "passed", failures=tuple(failures), error=None, evidence=evidence
         )
+
+
+def _concurrency(backend: Backend) -> int:
+    """Return how many trials run at once where nobody says.
+
+    What else llama.cpp computes beside a request changes its last bits, so that the same seed gives other replies: on
+    the embedded model, which gains little from it, trials run one by one.
+    """
+    return 1 if backend.name == "embedded" else backend.concurrency
 
 
 async def _keep_nothing(result: TaskResult) -> None:
