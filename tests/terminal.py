@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import termios
 import time
 
 import pexpect
@@ -37,7 +38,11 @@ class Terminal:
         return self
 
     def __exit__(self, *_):
-        self.child.close(force=True)
+        if not self.child.terminated:
+            os.kill(self.pid, signal.SIGKILL)
+            self.end()
+        if not self.child.closed:
+            self.child.close()
 
     @property
     def pid(self):
@@ -95,17 +100,34 @@ class Terminal:
 
     def hang_up(self):
         """Close the terminal, as closing its window does."""
-        os.close(self.child.child_fd)
-        self.child.child_fd = -1
-        self.child.closed = True
+        inner = self.child.ptyproc
+        inner.fileobj.close()
+        inner.fd, inner.closed, self.child.child_fd, self.child.closed = -1, True, -1, True
 
-    def end(self, seconds=20):
+    @property
+    def is_sane(self):
+        """Whether the terminal echoes and edits lines, as a shell wants to find it."""
+        local = termios.tcgetattr(self.child.child_fd)[3]
+        return bool(local & termios.ECHO and local & termios.ICANON)
+
+    @property
+    def is_restored(self):
+        """Whether the program went back to the shell's screen, with the cursor shown and the mouse let go."""
+        pairs = [(b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h"), (b"\x1b[?1003h", b"\x1b[?1003l")]
+        return all(self.raw.rfind(taken) < self.raw.rfind(given) for taken, given in pairs)
+
+    def end(self, seconds=30):
         """Wait for the program's end and return its exit code; negative for a signal."""
         deadline = time.monotonic() + seconds
-        while self.pump():
+        while self.child.child_fd != -1 and self.pump():
             assert time.monotonic() < deadline, f"it did not end:\n{self.text}"
-        self.child.wait()
-        return self.child.exitstatus if self.child.exitstatus is not None else -self.child.signalstatus
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.child.ptyproc.terminated = self.child.terminated = True
+                return os.waitstatus_to_exitcode(status)
+            assert time.monotonic() < deadline, "it did not end"
+            time.sleep(0.02)
 
 
 def _private(match):
