@@ -83,17 +83,6 @@ def combinations(request: CasesRequest) -> list[Combination]:
     return [*wanted, *(Combination(one.model, one.adapter, request.baseline) for one in wanted)]
 
 
-def baseline_of(combination: Combination, known: Sequence[Combination]) -> Combination | None:
-    """Return the baseline that a combination is compared with, if there is one."""
-    if combination.baseline is not None:
-        return None
-    for one in known:
-        same = one.adapter == ("none" if one.baseline == "none" else combination.adapter)
-        if one.baseline is not None and one.model == combination.model and same:
-            return one if one.baseline != "none" or combination.adapter != "none" else None
-    return None
-
-
 class Planner:
     """Plans a test run.
 
@@ -158,7 +147,7 @@ class Planner:
     def _projects(self, bundles: Sequence[Bundle], problems: list[str]) -> Iterator[tuple[BundleCase, CaseProject]]:
         for bundle in bundles:
             if bundle.manifest.model.sampling.temperature == 0 and self._repeated(bundle):
-                self.notes.append(f"{bundle.name}: the temperature is 0, so all repeats of a case are the same")
+                self.notes.append(f"{bundle.name}: the temperature is 0: repeats differ only as far as the server does")
             for case in self._selected(bundle):
                 argv = None if self._request.allow_commands else not_covered(bundle, case)
                 if argv is not None:
