@@ -10,7 +10,7 @@ from functools import lru_cache
 from engine.bundle.source import BundleSource
 from engine.diagnostics import Span
 from engine.files import glob_match
-from engine.manifest import Case, CaseFile, Document, JsonPath, Typed, read_cases, read_yaml
+from engine.manifest import Case, CaseFile, Document, JsonPath, Typed, read_cases, read_yaml, with_repairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +81,5 @@ def read_case_file(text: str, shown: str) -> CaseSource:
         text: The file.
         shown: Its path as the user would type it.
     """
-    document = read_yaml(text, shown)
+    document = with_repairs(read_yaml(text, shown), "tests")
     return CaseSource(document, read_cases(document))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.manifest.engine_model import EngineConfig
     from engine.manifest.languages import LANGUAGES, LanguageSpec, node_types
     from engine.manifest.reader import decode, dotted, read_yaml
-    from engine.manifest.reading_repairs import with_repairs
+    from engine.manifest.reading_repairs import split_items, with_repairs
     from engine.manifest.schema import json_schema, validator
     from engine.manifest.typed import Typed, read_cases, read_engine_config, read_manifest, read_manifest_alone
 
@@ -42,6 +42,7 @@ __all__ = [
     "read_manifest",
     "read_manifest_alone",
     "read_yaml",
+    "split_items",
     "validator",
     "with_repairs",
 ]
@@ -56,7 +57,7 @@ __getattr__ = lazy(
         "engine_model": ("EngineConfig",),
         "languages": ("LANGUAGES", "LanguageSpec", "node_types"),
         "reader": ("decode", "dotted", "read_yaml"),
-        "reading_repairs": ("with_repairs",),
+        "reading_repairs": ("split_items", "with_repairs"),
         "schema": ("json_schema", "validator"),
         "typed": ("Typed", "read_cases", "read_engine_config", "read_manifest", "read_manifest_alone"),
     },

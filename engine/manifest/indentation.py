@@ -17,9 +17,9 @@ from engine.manifest.reader import read_yaml
 from engine.manifest.schema import Kind
 
 MAX_TEXT = 64 * 1024
-_MAX_READS = 250
+_MAX_READS = 120
 _MAX_MOVES = 5
-_TAB_WIDTHS = (2, 4, 8)
+_TAB_WIDTHS = (2, 4, 8, 1)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -27,7 +27,7 @@ def reindented(text: str, file: str, kind: Kind) -> Edit | None:
     """Return the edit that mends the indentation, when every way that gives a sound document gives the same one.
 
     Only blanks and tabs at the beginnings of lines change. Lines that stand at no level of the lines above are moved
-    to each of these levels, with the lines below them that belong to them; tabs become 2, 4 or 8 blanks. A way is
+    to each of these levels, with the lines below them that belong to them; tabs become 1, 2, 4 or 8 blanks. A way is
     sound when it parses, the moved lines begin nodes of their own, and the schema has nothing against them.
 
     Args:
@@ -66,6 +66,7 @@ class _Search:
     kind: Kind
     sound: dict[str, list[list[str]]] = field(default_factory=dict)
     reads: int = 0
+    _tried: set[str] = field(default_factory=set)
 
     @property
     def exhausted(self) -> bool:
@@ -87,19 +88,24 @@ class _Search:
     def move(self, lines: list[str], moved: Sequence[range], left: int) -> None:
         """Try each level for the line at which reading stops, or the one above it."""
         stop = self._read(lines, moved)
-        if stop is None or left == 0 or self.exhausted:
-            return
-        for index in _suspects(lines, stop):
-            for level in sorted(_levels(lines, index)):
-                for block in _blocks(lines, index):
-                    fresh = _moved(lines, index, block, level)
-                    if fresh != lines and not self.exhausted and _further(fresh, stop):
-                        self.move(fresh, [*moved, range(index, block)], left - 1)
+        if stop is not None:
+            self._move_from(stop, lines, moved, left)
+
+    def _move_from(self, stop: int, lines: list[str], moved: Sequence[range], left: int) -> None:
+        for fresh, block in _ways(lines, stop):
+            if left == 0 or self.exhausted:
+                return
+            if "".join(fresh) in self._tried:
+                continue
+            after = self._read(fresh, [*moved, block])
+            if after is not None and after > stop:
+                self._move_from(after, fresh, [*moved, block], left - 1)
 
     def _read(self, lines: list[str], moved: Sequence[range]) -> int | None:
         """Return the line at which reading stops; None when it does not, and then keep the way if it is sound."""
         self.reads += 1
         text = "".join(lines)
+        self._tried.add(text)
         stop = _stop(text)
         if stop is not None:
             return stop
@@ -191,6 +197,8 @@ def _levels(lines: list[str], index: int) -> set[int]:
 
 def _blocks(lines: list[str], index: int) -> list[int]:
     """Where the lines end that belong to one: those deeper than it; or those no less deep."""
+    if "\t" in lines[index][: len(lines[index]) - len(lines[index].lstrip())]:
+        return [index + 1]
     ends = []
     for least in (_indent(lines[index]) + 1, _indent(lines[index])):
         end = index + 1
@@ -213,9 +221,14 @@ def _moved(lines: list[str], index: int, end: int, level: int) -> list[str]:
     return fresh
 
 
-def _further(lines: list[str], stop: int) -> bool:
-    after = _stop("".join(lines))
-    return after is None or after > stop
+def _ways(lines: list[str], stop: int) -> Iterator[tuple[list[str], range]]:
+    """Yield the lines with each block moved that may be what reading stopped at, and the block."""
+    for index in _suspects(lines, stop):
+        for level in sorted(_levels(lines, index)):
+            for end in _blocks(lines, index):
+                fresh = _moved(lines, index, end, level)
+                if fresh != lines:
+                    yield fresh, range(index, end)
 
 
 def _indent(line: str) -> int:

@@ -90,3 +90,36 @@ def _duplicate(document: Document, item: Diagnostic) -> Edit | None:
     if fresh.data != document.data or len(fresh.diagnostics) != len(document.diagnostics) - 1:
         return None
     return Edit(Span(document.file, item.span.line, 1, item.span.line + 1, 1), "")
+
+
+def split_items(document: Document, path: JsonPath) -> tuple[Edit, tuple[str, ...]] | None:
+    """Return the edit that makes a list's items of lines that are indented too deep, and the items.
+
+    YAML reads `- a` with `- b` deeper below it as the one text `a - b`.
+
+    Args:
+        document: The document.
+        path: The item that may be several.
+    """
+    value = at(document.data, path)
+    if not isinstance(value, str) or " - " not in value or not isinstance(path[-1], int) or not repairable(document):
+        return None
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", document.text)
+    span, parts = document.positions.value(path), value.split(" - ")
+    first, last = span.line - 1, span.line + len(parts) - 2
+    if span.file != document.file or last >= len(lines):
+        return None
+    dash = re.match(r"( *)- +(\S.*?)\s*$", lines[first])
+    if dash is None or dash[2] != parts[0] or span.column != dash.start(2) + 1:
+        return None
+    if [line.strip() for line in lines[first + 1 : last + 1]] != [f"- {part}" for part in parts[1:]]:
+        return None
+    moved = [dash[1] + line.lstrip() for line in lines[first + 1 : last + 1]]
+    fresh = read_yaml("".join([*lines[: first + 1], *moved, *lines[last + 1 :]]), document.file)
+    items = at(document.data, path[:-1])
+    if at(fresh.data, path[:-1]) != [*items[: path[-1]], *parts, *items[path[-1] + 1 :]]:
+        return None
+    end = len(lines[last].rstrip("\r\n"))
+    text = "".join(moved)
+    text = text[: len(text) - (len(lines[last]) - end)]
+    return Edit(Span(document.file, first + 2, 1, last + 1, end + 1), text), tuple(parts)

@@ -61,12 +61,14 @@ def with_fixes(
     trial = _Trial(document, kind)
     repairs = [trial.first(_candidates(_Case(document, item, known))) for item in found]
     wanted = Counter(item.wants for item in repairs if item and item.wants)
-    return [
-        SchemaFinding(replace(item.diagnostic, fix=repair.edit), item.path)
-        if repair and wanted[repair.wants] < 2
-        else item
-        for item, repair in zip(found, repairs, strict=True)
-    ]
+    return [_with_fix(item, repair, wanted) for item, repair in zip(found, repairs, strict=True)]
+
+
+def _with_fix(item: SchemaFinding, repair: Repair | None, wanted: Mapping[JsonPath, int]) -> SchemaFinding:
+    """Return the finding with its fix, unless two keys want the same name, or one wants the one that is missing."""
+    if repair is None or wanted.get(repair.wants, 0) > 1 or (not repair.wants and item.path in wanted):
+        return item
+    return SchemaFinding(replace(item.diagnostic, fix=repair.edit), item.path)
 
 
 class _Trial:

@@ -8,8 +8,8 @@ from typing import Any
 
 from engine.bundle.draft import Draft
 from engine.bundle.source import MANIFESTS
-from engine.diagnostics import Diagnostic, Span, did_you_mean
-from engine.manifest import JsonPath, read_yaml, with_repairs
+from engine.diagnostics import Diagnostic, Edit, Span, did_you_mean
+from engine.manifest import JsonPath, read_yaml, split_items, with_repairs
 
 _PEFT = "adapter_config.json"
 _FILE, _EITHER, _GLOB = "file", "file or folder", "glob"
@@ -95,7 +95,14 @@ def _check(draft: Draft, path: JsonPath, value: str, kind: str) -> Iterator[Diag
     elif name not in source.folders:
         hint = did_you_mean(name, source.files)
         message = f"the file '{value}' does not exist in the bundle" + (f": {hint}" if hint else "")
-        yield Diagnostic("L003", message, span, "add the file, or mend the path")
+        yield Diagnostic("L003", message, span, "add the file, or mend the path", _split(draft, path))
+
+
+def _split(draft: Draft, path: JsonPath) -> Edit | None:
+    """The repair of a list whose items are indented so that they are read as one path."""
+    found = split_items(draft.document, path) if draft.document is not None else None
+    files = draft.source.files
+    return found[0] if found and all(posixpath.normpath(item) in files for item in found[1]) else None
 
 
 def _readable(draft: Draft, name: str) -> list[Diagnostic]:
