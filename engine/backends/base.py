@@ -24,6 +24,8 @@ class CompletionRequest:
         adapter: The LoRA adapter that answers, or None.
         tools: The tools, where the ModelPlugin leaves their declaration to the API; otherwise they are in the messages.
         tool_choice: The API's `tool_choice` beside `tools`; None sends neither.
+        afresh: Nothing that the server keeps of earlier requests is used, as far as it can be asked for that, so that
+            the reply does not depend on them.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -33,6 +35,7 @@ class CompletionRequest:
     adapter: Adapter | None = None
     tools: Sequence[ToolSchema] = ()
     tool_choice: str | None = None
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,8 @@ class OpenAIBackend:
         body: dict[str, Any] = {"model": target.model, "messages": list(request.messages)}
         body |= known.dialect.sampling(request.sampling) | _tools(request)
         body |= known.dialect.constrain(request.constraint) | dict(target.fields)
+        if request.afresh:
+            body |= known.dialect.afresh
         return _Asked(target, body, self._where(known, target.model, constrained=request.constraint.kind != "none"))
 
     async def _target(self, known: _Known, model: str | None, adapter: Adapter | None) -> Target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from engine.backends.server_info import ServerInfo, names_of
@@ -14,6 +15,7 @@ from engine.models.base import Adapter
 
 # Sends a JSON body (None: GET) to a path below the server's root and returns the parsed answer.
 Call = Callable[[str, Mapping[str, Any] | None], Awaitable[Any]]
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 def wrong_kind(software: str, kind: Kind, takes: tuple[Kind, ...]) -> BackendRejected:
@@ -91,6 +93,7 @@ class Dialect(Protocol):
         kinds: The kinds of constraint that it can be asked for.
         lists_models: Whether `/v1/models` names every model that it answers for.
         lora: How it loads adapters while it runs; None if it does not.
+        afresh: Fields with which a request reuses nothing that was computed for earlier ones; none where it cannot say.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Dialect(Protocol):
     kinds: tuple[Kind, ...]
     lists_models: bool
     lora: LoraEndpoints | None
+    afresh: Mapping[str, Any]
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return the fields of the request's body that put a constraint into force.

@@ -6,6 +6,7 @@ Source: the README of llama.cpp's `tools/server`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from engine.backends.connection import MalformedReplyError
@@ -26,6 +27,8 @@ class LlamaCpp:
     kinds: tuple[Kind, ...] = ("ebnf", "json_schema")
     lists_models = True
     lora: LoraEndpoints | None = None
+    # A prompt that is computed in other pieces, since its beginning was kept, rounds differently.
+    afresh: Mapping[str, Any] = MappingProxyType({"cache_prompt": False})
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `grammar` or `json_schema`; llama.cpp knows no structural tags, and its tools force nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name
+from engine.backends.dialects.base import NO_FIELDS, Call, LoraEndpoints, Selection, sampling_fields, select_by_name
 from engine.backends.server_info import ServerInfo
 from engine.errors import BackendRejected
 from engine.grammar.constraint import Constraint, Kind
@@ -21,6 +21,7 @@ class Plain:
     kinds: tuple[Kind, ...] = ()
     lists_models = False
     lora: LoraEndpoints | None = None
+    afresh: Mapping[str, Any] = NO_FIELDS
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Refuse every constraint: servers ignore unknown fields, and the reply would be unconstrained."""

@@ -10,7 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name, version_at
+from engine.backends.dialects.base import (
+    NO_FIELDS,
+    Call,
+    LoraEndpoints,
+    Selection,
+    sampling_fields,
+    select_by_name,
+    version_at,
+)
 from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -25,6 +33,7 @@ class SgLang:
     kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema", "strict_tools")
     lists_models = True
     lora: LoraEndpoints | None = LoraEndpoints("/load_lora_adapter", "/unload_lora_adapter")
+    afresh: Mapping[str, Any] = NO_FIELDS
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `ebnf`, `response_format` (a structural tag is one itself, as an object), or the strict tools."""

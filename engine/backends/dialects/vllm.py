@@ -11,7 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.backends.dialects.base import Call, LoraEndpoints, Selection, sampling_fields, select_by_name, version_at
+from engine.backends.dialects.base import (
+    NO_FIELDS,
+    Call,
+    LoraEndpoints,
+    Selection,
+    sampling_fields,
+    select_by_name,
+    version_at,
+)
 from engine.backends.server_info import ServerInfo
 from engine.grammar.constraint import Constraint, Kind
 from engine.manifest.bundle_model import Sampling
@@ -28,6 +36,7 @@ class Vllm:
     kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema", "strict_tools")
     lists_models = True
     lora: LoraEndpoints | None = LoraEndpoints("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+    afresh: Mapping[str, Any] = NO_FIELDS
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """Return `structured_outputs`, a structural tag as a JSON string; or the fields of strict tools."""

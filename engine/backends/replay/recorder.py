@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from engine.backends.base import Backend, Completion, CompletionRequest
@@ -33,7 +34,7 @@ class RecordingBackend:
     """Passes everything through to a backend, and keeps it for a Tape.
 
     One instance records one run of one case, whose requests are made one after another. It looks like the backend
-    inside it, name included.
+    inside it, name included. Requests are made afresh, so that a recording does not depend on what was asked before.
 
     Args:
         inner: Where the replies come from; `aclose` closes it.
@@ -121,7 +122,7 @@ class RecordingBackend:
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
         """Answer one request piece by piece; what is recorded is the whole reply."""
         with self._asking(request) as keep:
-            async with contextlib.aclosing(self._inner.stream(request)) as pieces:
+            async with contextlib.aclosing(self._inner.stream(replace(request, afresh=True))) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Completion):
                         keep(piece)
@@ -130,7 +131,7 @@ class RecordingBackend:
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request."""
         with self._asking(request) as keep:
-            completion = await self._inner.complete(request)
+            completion = await self._inner.complete(replace(request, afresh=True))
             keep(completion)
             return completion
 

@@ -42,7 +42,9 @@ async def opened(bench: Bench, request: CasesRequest) -> AsyncIterator[Runner]:
         planner = Planner(bench, request, folder / "cases")
         async with contextlib.AsyncExitStack() as stack:
             groups = await planner.plan(bundles, other, stack)
-            settings = Settings(request.concurrency or bench.concurrency, bench.seconds, tapes)
+            # Replies that are made side by side may differ from those that are made one by one.
+            usual = 1 if request.replies == "record" else bench.concurrency
+            settings = Settings(request.concurrency or usual, bench.seconds, tapes)
             notes = [*planner.notes, *(tapes.notes() if isinstance(tapes, Player) else ())]
             yield Runner(request, bundles, groups, settings, notes)
 
