@@ -15,7 +15,7 @@ from engine.cli.run import fetch_weights
 from engine.errors import BundleError, ConfigError, EngineError
 
 if TYPE_CHECKING:
-    from engine.run.testing import CasesRequest, Report, Runner
+    from engine.run.testing import CasesRequest, Replies, Report, Runner
 
 
 @click.command(name="test")
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Trials at once.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first case that has failed.")
 @click.option("--allow-commands", is_flag=True, help="Run commands of cases that permissions.run does not cover.")
+@click.option("--record", is_flag=True, help="Keep the replies, so that --replay can answer with them.")
+@click.option("--replay", is_flag=True, help="Answer with the recorded replies: offline, without a model.")
 @click.option(
     "--allow-unconstrained",
     is_flag=True,
@@ -57,7 +59,10 @@ def command(**options: Any) -> int:
 
     names = ("bundles", "cases", "repeats", "seed", "models", "adapters", "baseline", "plugin", "base_url")
     flags = ("concurrency", "fail_fast", "allow_unconstrained", "allow_commands")
-    request = CasesRequest(**{name: options[name] for name in (*names, *flags)})
+    if options["record"] and options["replay"]:
+        raise click.UsageError("--record and --replay exclude each other: one makes recordings, the other needs them")
+    replies: Replies = "record" if options["record"] else "replay" if options["replay"] else "live"
+    request = CasesRequest(**{name: options[name] for name in (*names, *flags)}, replies=replies)
     if options["strict"] and request.baseline is None:
         raise ConfigError("--strict compares with a baseline: name one with --baseline")
     try:

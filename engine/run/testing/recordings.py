@@ -167,6 +167,8 @@ class Player:
             "--adapter": request.adapters,
             "--baseline": [request.baseline],
             "--plugin": [request.plugin],
+            "--repeats": [str(request.repeats) if request.repeats else None],
+            "--seed": [str(request.seed) if request.seed is not None else None],
         }
         words += [word for flag, values in many.items() for value in values if value for word in (flag, value)]
         return f"record it with {shlex.join(words)}"
