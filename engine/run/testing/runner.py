@@ -94,8 +94,6 @@ class Runner:
                     await self._check(group)
                 async with contextlib.aclosing(self._run_group(group, scripts)) as trials:
                     async for trial in trials:
-                        self._trials.append(trial)
-                        self._stop = self._stop or (self._request.fail_fast and self._lost(trial))
                         yield trial
 
     def report(self) -> Report:
@@ -173,7 +171,11 @@ class Runner:
         for cell, repeat in jobs:  # one iterator shared by all workers
             if self._stop:
                 return
-            put(await self._trial(group, scripts, cell, repeat))
+            trial = await self._trial(group, scripts, cell, repeat)
+            self._trials.append(trial)
+            # Decided here: until whoever reads the trials gets to it, the next would have begun.
+            self._stop = self._stop or (self._request.fail_fast and self._lost(trial))
+            put(trial)
 
     async def _trial(self, group: Group, scripts: ScriptRunner, cell: Cell, repeat: int) -> Trial:
         began = time.monotonic()
