@@ -45,17 +45,21 @@ class _Loosener:
         if key in _ENTRIES:
             return self._named(key, schema)
         if key == "params":
-            return self._nullable(self._of_names(schema, _nullable))
-        return self._nullable(self._value(schema))
+            return _nullable(self._of_names(schema, _nullable))
+        return self._optional(schema)
 
-    def _value(self, schema: Mapping[str, Any]) -> Schema:
-        """Return the schema of a value that is merged when it is a mapping, and replaced when it is not."""
+    def _optional(self, schema: Mapping[str, Any]) -> Schema:
+        """Return the schema of a value that is merged when it is a mapping, and removed when it is null."""
         if "$ref" in schema:
-            name = schema["$ref"].rpartition("/")[2]
-            return {**schema, "$ref": f"#/$defs/{self._partial(name)}"}
+            return {**schema, "$ref": f"#/$defs/{self._partial(schema['$ref'], ['object', 'null'])}"}
         if "anyOf" in schema:
-            return {**schema, "anyOf": [self._value(branch) for branch in schema["anyOf"]]}
-        return self._of_names(schema, lambda item: self._nullable(self._value(item)))
+            return _nullable({**schema, "anyOf": [self._branch(branch) for branch in schema["anyOf"]]})
+        return _nullable(self._of_names(schema, self._optional))
+
+    def _branch(self, schema: Mapping[str, Any]) -> Schema:
+        if "$ref" in schema:
+            return {**schema, "$ref": f"#/$defs/{self._partial(schema['$ref'], 'object')}"}
+        return dict(schema)
 
     def _of_names(self, schema: Mapping[str, Any], loosen: Any) -> Schema:
         """Loosen the values of a mapping from free names."""
@@ -66,14 +70,14 @@ class _Loosener:
             changed["patternProperties"] = {key: loosen(item) for key, item in schema["patternProperties"].items()}
         return changed
 
-    def _partial(self, name: str) -> str:
-        known = self._definitions[name]
-        if known.get("type") != "object":
-            return name
+    def _partial(self, reference: str, kind: str | list[str]) -> str:
+        """Return the name of the partial variant of a definition; one is used either as a value or in a union."""
+        name = reference.rpartition("/")[2]
         made = _PREFIX + name
         if made not in self.made:
             self.made[made] = {}
-            self.made[made] = self._object(known)
+            self.made[made] = {**self._object(self._definitions[name]), "type": kind}
+        assert self.made[made].get("type", kind) == kind  # noqa: S101
         return made
 
     def _object(self, schema: Mapping[str, Any]) -> Schema:
@@ -81,9 +85,7 @@ class _Loosener:
         rules = [rule for rule in schema.get("allOf", ()) if "anyOf" not in rule]
         if rules:
             loose["allOf"] = [_with_values(rule) for rule in rules]
-        loose["properties"] = {
-            key: self._nullable(self._value(value)) for key, value in schema.get("properties", {}).items()
-        }
+        loose["properties"] = {key: self._optional(value) for key, value in schema.get("properties", {}).items()}
         return loose
 
     def _named(self, key: str, schema: Mapping[str, Any]) -> Schema:
@@ -95,12 +97,12 @@ class _Loosener:
         loose = [self._entry(branch, names) for branch in branches]
         entries = {"anyOf": [*loose, {"$ref": f"#/$defs/{removed}"}]}
         changed = {name: value for name, value in schema.items() if name not in ("minItems", "default")}
-        return self._nullable({**changed, "items": entries})
+        return _nullable({**changed, "items": entries})
 
     def _entry(self, branch: Mapping[str, Any], names: tuple[str, ...]) -> Schema:
         if "$ref" not in branch:
             return dict(branch)
-        made = self._partial(branch["$ref"].rpartition("/")[2])
+        made = self._partial(branch["$ref"], "object")
         known = [name for name in names if name in self.made[made]["properties"]]
         self.made[made]["allOf"] = [{"anyOf": [{"required": [name]} for name in known]}]
         for name in known:  # what an entry goes by is not removed from it
@@ -108,31 +110,32 @@ class _Loosener:
             properties[name] = _not_null(properties[name])
         return {"$ref": f"#/$defs/{made}"}
 
-    def _nullable(self, schema: Mapping[str, Any]) -> Schema:
-        return _nullable(schema)
-
 
 def _nullable(schema: Mapping[str, Any]) -> Schema:
     """Let a value be null, which removes what is inherited."""
-    if not ({"type", "$ref", "anyOf", "enum", "const"} & set(schema)):
-        return dict(schema)  # anything goes already
-    outer = {key: schema[key] for key in ("description", "title") if key in schema}
-    inner = {key: value for key, value in schema.items() if key not in (*outer, "default")}
-    branches = inner["anyOf"] if set(inner) == {"anyOf"} else [inner]
-    return {**outer, "anyOf": [*(branch for branch in branches if branch != _NULL), dict(_NULL)]}
+    loose = {key: value for key, value in schema.items() if key != "default"}
+    if "anyOf" in loose:
+        loose["anyOf"] = [*(branch for branch in loose["anyOf"] if branch != _NULL), dict(_NULL)]
+    elif isinstance(loose.get("type"), str):
+        loose["type"] = [loose["type"], "null"]
+        if "enum" in loose:
+            loose["enum"] = [*loose["enum"], None]
+    return loose  # without a type anything goes already
 
 
 def _not_null(schema: Mapping[str, Any]) -> Schema:
-    branches = [branch for branch in schema.get("anyOf", ()) if branch != _NULL]
-    if "anyOf" not in schema or len(branches) != 1:
+    if isinstance(schema.get("type"), list):
+        return {**schema, "type": next(kind for kind in schema["type"] if kind != "null")}
+    if "anyOf" not in schema:
         return dict(schema)
-    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **branches[0]}
+    [branch] = [branch for branch in schema["anyOf"] if branch != _NULL]
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **branch}
 
 
 def _with_values(rule: Mapping[str, Any]) -> Schema:
     """Let a key that is null stand beside the key that excludes it."""
     keys = rule["not"]["required"]
-    return {"not": {"required": keys, "properties": {key: {"not": dict(_NULL)} for key in keys}}}
+    return {"not": {"type": "object", "required": keys, "properties": {key: {"not": dict(_NULL)} for key in keys}}}
 
 
 def _removed(key: str, names: tuple[str, ...]) -> Schema:

@@ -168,7 +168,8 @@ def _wrong_type(document: Document, error: SchemaError, path: JsonPath) -> Itera
     if path == ("format",):
         yield _unknown_format(document, error)
         return
-    wanted = _TYPES.get(str(error.validator_value), str(error.validator_value))
+    kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    wanted = _TYPES.get(str(kinds[0]), str(kinds[0]))  # what may be null too goes by its first kind
     yield _finding(
         document,
         "S002",

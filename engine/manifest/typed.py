@@ -136,6 +136,7 @@ def _salvage(
         except ValidationError as error:
             kept = _kept(data)
             locations = {item["loc"][:2] for item in error.errors(include_url=False)}
+            locations = {found for found in locations if len(found) < 2 or found[:1] not in locations}
             broken |= {_cut_more(data, kept, location) for location in locations}
         else:
             return Typed(model, diagnostics, frozenset(broken), _kept(data))

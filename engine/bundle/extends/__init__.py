@@ -9,7 +9,7 @@ from engine.lazy import lazy
 if TYPE_CHECKING:
     from engine.bundle.extends.blame import settle
     from engine.bundle.extends.link import Parents, overlay, relink
-    from engine.bundle.extends.merge import merge
+    from engine.bundle.extends.merging import merge
     from engine.bundle.extends.resolved import DEFAULT, Resolved, resolve
     from engine.bundle.extends.showing import Shown, show_manifest
     from engine.bundle.extends.writing import to_yaml
@@ -33,7 +33,7 @@ __getattr__ = lazy(
     {
         "blame": ("settle",),
         "link": ("Parents", "overlay", "relink"),
-        "merge": ("merge",),
+        "merging": ("merge",),
         "resolved": ("DEFAULT", "Resolved", "resolve"),
         "showing": ("Shown", "show_manifest"),
         "writing": ("to_yaml",),

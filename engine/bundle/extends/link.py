@@ -140,7 +140,7 @@ def relink(edited: BundleSource, before: BundleSource) -> BundleSource:
 
 def overlay(own: BundleSource, parent: BundleSource) -> BundleSource:
     """Return a bundle with its parent's files under its own, and its manifest merged over the parent's."""
-    from engine.bundle.extends.merge import merge
+    from engine.bundle.extends.merging import merge
 
     own, parent = _with_document(own), _with_document(parent)
     assert own.document is not None  # noqa: S101

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.bundle.extends.rules import NAMED
 from engine.bundle.names import as_script
 from engine.diagnostics import Span
 from engine.manifest import Document, JsonPath, Manifest, Typed
@@ -13,6 +14,8 @@ from engine.manifest.bundle_model import Model
 
 DEFAULT = "default"
 """The origin of a value that nobody wrote."""
+
+_NAMED_LISTS = tuple((key,) for key in NAMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def leaves(value: Any, path: JsonPath = ()) -> Iterator[tuple[JsonPath, Any]]:
     if isinstance(value, dict) and value:
         for key, item in value.items():
             yield from leaves(item, (*path, key))
-    elif has_mapping(value):
+    elif has_mapping(value) or (value and path in _NAMED_LISTS and isinstance(value, list)):
         for index, item in enumerate(value):
             yield from leaves(item, (*path, index))
     else:

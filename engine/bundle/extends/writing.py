@@ -33,7 +33,7 @@ class _Dumper(yaml.SafeDumper):
         """Write everything out."""
         return True
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as above
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - as above
         """Indent lists below their keys."""
         super().increase_indent(flow, False)
 
