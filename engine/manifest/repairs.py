@@ -2,7 +2,8 @@
 
 An edit is tried on the data first. It becomes a finding's `fix` only when everything that the schema then has against
 the document was there before, and the finding itself is gone; so no repair turns one finding into another. Nothing is
-repaired in documents with aliases (an edit would act in several places) or of an earlier format.
+repaired in documents with aliases (an edit would act in several places) or of an earlier format. In a manifest that
+inherits, only what its own file has is repaired.
 """
 
 from __future__ import annotations
@@ -33,18 +34,27 @@ _NOT_ONE_WORD = re.compile(r"[\s,\[\]{}#&*!|>%@`]")
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """An edit and the data as it would be read after it; `wants` is the path that a renamed key gets."""
+    """An edit, and what would be read after it.
+
+    Attributes:
+        edit: The edit.
+        data: The data after it.
+        place: The path whose value it is about; the new one for a renamed key.
+        wants: The path that a renamed key gets; empty for other repairs.
+        unsettled: Whether the value has a finding of its own, which is repaired next.
+    """
 
     edit: Edit
     data: Any
+    place: JsonPath
     wants: JsonPath = ()
     unsettled: bool = False
 
 
 def repairable(document: Document) -> bool:
     """Whether edits of the document may be certain at all."""
-    if document.parts or ODD_BREAKS.search(document.text) or older_shape(document.data):
-        return False  # what was merged from several files has edits in none
+    if ODD_BREAKS.search(document.text) or older_shape(document.data):
+        return False
     if "&" not in document.text:
         return True
     events = yaml.parse(document.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -87,9 +97,9 @@ class _Trial:
                 return None
             self._left -= 1
             after = complaints(candidate.data, self._kind)
-            if candidate.unsettled:  # the value has a finding of its own, which is repaired next
-                after = frozenset(bad for bad in after if bad[0] != candidate.wants)
-            if after < self._before:
+            if candidate.unsettled:
+                after = frozenset(bad for bad in after if bad[0] != candidate.place)
+            if after < self._before and not any(bad[0][: len(candidate.place)] == candidate.place for bad in after):
                 good.append(candidate)
         return good[0] if len(good) == 1 else None
 
@@ -133,8 +143,8 @@ def _rename(case: _Case) -> Iterator[Repair]:
         here.clear()
         here.update(entries)
 
-    unsettled = case.path in case.document.tainted
-    yield Repair(Edit(span, target), _changed(case.document, change), (*case.path[:-1], target), unsettled)
+    place, unsettled = (*case.path[:-1], target), case.path in case.document.tainted
+    yield Repair(Edit(span, target), _changed(case.document, change), place, place, unsettled)
 
 
 def _retype(case: _Case) -> Iterator[Repair]:
@@ -144,13 +154,13 @@ def _retype(case: _Case) -> Iterator[Repair]:
         return
     span, text = raw
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield Repair(Edit(span, f'"{text}"'), replaced(case.document, case.path, text))
+        yield Repair(Edit(span, f'"{text}"'), replaced(case.document, case.path, text), case.path)
     elif isinstance(value, str) and text[:1] in ("'", '"'):
         plain = _plain_value(value)
         if plain is not None:
-            yield Repair(Edit(span, value), replaced(case.document, case.path, plain))
+            yield Repair(Edit(span, value), replaced(case.document, case.path, plain), case.path)
     elif isinstance(value, str) and text == value and not _NOT_ONE_WORD.search(value):
-        yield Repair(Edit(span, f"[{text}]"), replaced(case.document, case.path, [value]))
+        yield Repair(Edit(span, f"[{text}]"), replaced(case.document, case.path, [value]), case.path)
 
 
 def _plain_value(text: str) -> Any:
@@ -168,14 +178,14 @@ def _choice(case: _Case) -> Iterator[Repair]:
         return
     target = meant(value, [choice for choice in error.validator_value if isinstance(choice, str)])
     if target is not None:
-        yield Repair(Edit(raw[0], target), replaced(case.document, case.path, target))
+        yield Repair(Edit(raw[0], target), replaced(case.document, case.path, target), case.path)
 
 
 def _format(case: _Case) -> Iterator[Repair]:
     """The number 1 for a format 1 written in another way."""
     raw = scalar_at(case.document, case.path)
     if raw is not None and case.value in ("1", "1.0", 1.0) and case.value is not True:
-        yield Repair(Edit(raw[0], "1"), replaced(case.document, case.path, 1))
+        yield Repair(Edit(raw[0], "1"), replaced(case.document, case.path, 1), case.path)
 
 
 def _missing_format(case: _Case) -> Iterator[Repair]:
@@ -187,7 +197,7 @@ def _missing_format(case: _Case) -> Iterator[Repair]:
     line = min(spans).line
     end = re.search(r"\r\n|\n|\r", document.text)
     edit = Edit(Span(document.file, line, 1, line, 1), "format: 1" + (end.group() if end else "\n"))
-    yield Repair(edit, {"format": 1, **document.data})
+    yield Repair(edit, {"format": 1, **document.data}, case.path)
 
 
 def at(data: Any, path: JsonPath) -> Any:
