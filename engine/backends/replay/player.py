@@ -27,12 +27,11 @@ class ReplayBackend:
     Args:
         tape: The recording.
         shown: What messages call it, such as its path.
+        concurrency: How many requests at once it says that it is good for; a recording answers one after another.
     """
 
-    concurrency = 1
-
-    def __init__(self, tape: Tape, shown: str = "a recording") -> None:
-        self.tape, self._shown = tape, shown
+    def __init__(self, tape: Tape, shown: str = "a recording", concurrency: int = 1) -> None:
+        self.tape, self._shown, self.concurrency = tape, shown, concurrency
         self.name = tape.server.backend
         self._next = 0
         self._problem: str | None = None
@@ -44,6 +43,11 @@ class ReplayBackend:
     def url(self) -> str:
         """What messages call it."""
         return self._shown
+
+    @property
+    def unconstrained(self) -> bool:
+        """Whether the first request was made without a constraint."""
+        return any(turn.request.constraint.kind == "none" for turn in self.tape.turns[:1])
 
     @property
     def plugin(self) -> str | None:

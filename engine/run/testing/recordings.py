@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import os
 import posixpath
@@ -136,18 +137,17 @@ class Player:
             bundles: The bundles that it answers.
             model: The model that was asked for.
         """
+        tapes = (tape for bundle in bundles for tape in self._tapes(bundle))
         prefix = f"model {model}" if model else ""
-        for bundle in bundles:
-            for name, raw in sorted(self._files[bundle.name].items()):
-                try:
-                    tape = load_tape(raw, name)
-                except ConfigError:
-                    continue  # said where it is replayed
-                if tape.label.variant.startswith(prefix):
-                    return ReplayBackend(tape.model_copy(update={"turns": ()}), "the recordings")
-        server = Server(backend="replay", model=model, plugin=None, kinds=(), adapters={})
-        nothing = Label(bundle=bundles[0].name, case="none")
-        return ReplayBackend(Tape(label=nothing, server=server), "the recordings")
+        like = next((tape for tape in tapes if tape.label.variant.startswith(prefix)), None)
+        server = like.server if like else Server(backend="replay", model=model, plugin=None, kinds=(), adapters={})
+        tape = Tape(label=Label(bundle=bundles[0].name, case="none"), server=server)
+        return ReplayBackend(tape, "the recordings", concurrency=os.cpu_count() or 1)
+
+    def _tapes(self, bundle: Bundle) -> Iterator[Tape]:
+        for name, raw in sorted(self._files[bundle.name].items()):
+            with contextlib.suppress(ConfigError):  # said where it is replayed
+                yield load_tape(raw, name)
 
     def notes(self) -> list[str]:
         """Return which recordings belong to no case."""

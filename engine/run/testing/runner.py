@@ -198,7 +198,8 @@ class Runner:
 
     async def _run_task(self, cell: Cell, seed: int, services: Services) -> Evidence:
         assert cell.task is not None  # noqa: S101 - asked before
-        bare = id(cell) in self._bare
+        replayed_bare = self._request.allow_unconstrained and getattr(services.backend, "unconstrained", False)
+        bare = id(cell) in self._bare or replayed_bare
         assignment = replace(cell.task.assignment, seed=seed, unconstrained=bare)
         task = replace(cell.task, assignment=assignment)
         recorder = Recorder()
