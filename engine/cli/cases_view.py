@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.cases_progress import COLORS
-from engine.cli.console import count, printable, use_color
+from engine.cli.console import count, printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,12 +22,12 @@ MAX_LINES, MAX_REASONS = 30, 10
 
 
 def report_text(report: Report, *, color: bool) -> str:
-    """Return the report, with ANSI colours if stdout wants them and `color` allows them."""
-    parts = [_table(report, color=color and use_color())]
+    """Return the report, perhaps with ANSI colours."""
+    parts = [_table(report, color=color)]
     parts += [_case_text(case) for case in report.judged if case.state in ("failed", "error")]
     parts += _comparison_texts(report)
     text = "\n".join([*parts, _summary(report)]) + "\n"
-    return text if color and use_color() else click.unstyle(text)
+    return text if color else click.unstyle(text)
 
 
 def _table(report: Report, *, color: bool) -> str:

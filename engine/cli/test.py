@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.app import App
-from engine.cli.console import note, printable, project_option, report_findings
+from engine.cli.console import note, printable, project_option, report_findings, use_color
 from engine.cli.run import fetch_weights
 from engine.errors import BundleError, ConfigError, EngineError
 
@@ -47,7 +48,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="How to print the report.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the report to this file; stdout then shows the one for people.",
+)
 @project_option
 def command(**options: Any) -> int:
     """Run the cases of each BUNDLE and say how often they pass.
@@ -65,6 +70,9 @@ def command(**options: Any) -> int:
     request = CasesRequest(**{name: options[name] for name in (*names, *flags)}, replies=replies)
     if options["strict"] and request.baseline is None:
         raise ConfigError("--strict compares with a baseline: name one with --baseline")
+    output = options["output"]
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no such folder")
     try:
         report = asyncio.run(_test(App.open(options["project"]), request, options))
     except BundleError as exc:
@@ -90,7 +98,8 @@ async def _test(app: App, request: CasesRequest, options: dict[str, Any]) -> Rep
             report = runner.report()
             if any(case.trials for case in report.cases):
                 write_report(report, options["output_format"], options["output"])
-            note("interrupted: the report is of what had ended" if isinstance(exc, asyncio.CancelledError) else "")
+            if isinstance(exc, asyncio.CancelledError):
+                note("interrupted: the report is of what had ended")
             raise
         report = runner.report()
         write_report(report, options["output_format"], options["output"])
@@ -109,7 +118,7 @@ async def _run(runner: Runner) -> None:
 
 
 def write_report(report: Report, form: str, output: Path | None) -> None:
-    """Write a report to stdout or to a file.
+    """Write a report to stdout; or to a file, and then the one for people to stdout.
 
     Args:
         report: The report.
@@ -119,19 +128,24 @@ def write_report(report: Report, form: str, output: Path | None) -> None:
     Raises:
         ConfigError: The file cannot be written.
     """
-    text = _rendered(report, form, color=output is None)
+    _echo(_rendered(report, form if output is None else "full"))
     if output is None:
-        click.echo(text, nl=False)
         return
     from engine.files import atomic_write
 
     try:
-        atomic_write(output, click.unstyle(text))
+        atomic_write(output, click.unstyle(_rendered(report, form)))
     except OSError as error:
         raise ConfigError(f"the report cannot be written to {output}: {error.strerror}") from error
 
 
-def _rendered(report: Report, form: str, *, color: bool) -> str:
+def _echo(text: str) -> None:
+    """Print text that the terminal may have no characters for."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding), nl=False)
+
+
+def _rendered(report: Report, form: str) -> str:
     if form == "json":
         from engine.run.testing.as_json import report_json
 
@@ -142,4 +156,4 @@ def _rendered(report: Report, form: str, *, color: bool) -> str:
         return junit_xml(report)
     from engine.cli.cases_view import report_text
 
-    return report_text(report, color=color)
+    return report_text(report, color=use_color())
