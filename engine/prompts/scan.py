@@ -89,7 +89,9 @@ class Scanner:
             known = "it builds on none" if level == 1 else f"there are {level - 1}"
             return f"'{name}' is a template of a bundle that this one builds on, and {known}", None
         where = "the bundle" if not level else "the parent bundle"
-        hint = did_you_mean(name, self._templates.sources)
+        known = (item.rpartition(PARENT) for item in self._templates.sources if item.count(PARENT) == level)
+        hint = did_you_mean(name.rpartition(PARENT)[2], [rest for _, _, rest in known])
+        hint = hint.replace("'", f"'{PARENT * level}", 1) if hint else None
         return f"the template '{name}' is not a file of {where}", hint
 
     def _tops(self, name: str, seen: tuple[str, ...] = ()) -> set[str]:

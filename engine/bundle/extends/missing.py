@@ -71,9 +71,8 @@ def _siblings(place: Path) -> list[str]:
     above = Path(os.path.normpath(place)).parent
     if not above.is_dir():
         return []
-    with os.scandir(above) as entries:
-        folders = [entry.name for entry in entries if entry.is_dir()]
-    return sorted(name for name in folders if any((above / name / manifest).is_file() for manifest in MANIFESTS))
+    places = (folder / manifest for folder in above.iterdir() for manifest in MANIFESTS)
+    return sorted({place.parent.name for place in places if os.access(place, os.R_OK)})
 
 
 def _problem_in_zip(own: BundleSource, target: str, whole: BundleSource) -> str | None:
