@@ -14,7 +14,7 @@ from typing import Self
 
 from engine.bundle.cache import RecentFindings
 from engine.bundle.catalog import Catalog
-from engine.bundle.source import SKIPPED, is_leftover
+from engine.bundle.source import MANIFESTS, SKIPPED, is_leftover
 from engine.diagnostics import Diagnostic
 from engine.files import cache_folder
 from engine.reload.feed import Feed
@@ -161,8 +161,11 @@ class Watcher:
         self._compile(work)
 
     def _arm(self, work: Generations) -> None:
+        # A manifest stands for its folder.
+        given = [path.parent if path.name in MANIFESTS else path for path in work.paths]
+
         def find() -> Places:
-            return places([*self._paths, *sorted(work.roots())], self._files)
+            return places([*given, *sorted(work.roots())], self._files)
 
         self._armed = work.roots()
         self._feed.arm(find)
