@@ -22,7 +22,7 @@ FORMAT = 1
 MAX_ROWS = 20_000
 _LOG = logging.getLogger(__name__)
 # What findings depend on beside the bundle itself.
-_DISTRIBUTIONS = ("bundle-engine", "pydantic-monty", "jinja2", "jsonschema", "tree-sitter", "xgrammar")
+_DISTRIBUTIONS = ("bundle-engine", "google-re2", "pydantic-monty", "jinja2", "jsonschema", "tree-sitter", "xgrammar")
 
 
 @cache
