@@ -7,19 +7,32 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
+from pygls.protocol import default_converter
 
 SECONDS = 30
+
+
+def _converter() -> Any:
+    """Return lsprotocol's converter, which takes a code action that has a command for a bare command, set right."""
+    converter = default_converter()
+
+    def structure(value: Any, _: Any) -> types.Command | types.CodeAction:
+        kind = types.Command if isinstance(value.get("command"), str) else types.CodeAction
+        return converter.structure(value, kind)
+
+    converter.register_structure_hook(Union[types.Command, types.CodeAction], structure)  # noqa: UP007 - as lsprotocol spells it
+    return converter
 
 
 class Editor(LanguageClient):
     """A client that keeps what the server says; documents are named by their paths."""
 
     def __init__(self) -> None:
-        super().__init__("tests", "1")
+        super().__init__("tests", "1", converter_factory=_converter)
         self.published: dict[str, types.PublishDiagnosticsParams] = {}
         self.history: list[types.PublishDiagnosticsParams] = []
         self.messages: list[str] = []

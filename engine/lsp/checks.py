@@ -100,9 +100,7 @@ def findings_of(checked: Checked) -> Findings:
 def _texts(source: BundleSource) -> dict[str, Callable[[], str]]:
     """Return a way to the text of each file of a bundle and of those that it builds on, by its path."""
     owners = [owner.own or owner for owner in (*reversed(source.parents), source)]
-    return {
-        os.path.normpath(owner.show(name)): partial(_text, owner, name) for owner in owners for name in owner.files
-    }
+    return {os.path.normpath(owner.show(name)): partial(_text, owner, name) for owner in owners for name in owner.files}
 
 
 def _text(source: BundleSource, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Mapping
 
 from engine.lsp import jinja_names, things
@@ -36,7 +35,9 @@ def _document(request: Request, view: View, kind: Kind) -> Target | None:
         return None
     if slot.role == "key":
         named = things.thing_at(things.KEYS[kind], slot.path)
-        return things.THINGS[named].place(view, slot.path, slot.text) if named is not None else None
+        if named is not None:
+            return things.THINGS[named].place(view, slot.path, slot.text)
+        return things.overridden(view, (*slot.path, slot.text)) if kind == "bundle" else None
     return _value(view, kind, slot)
 
 
@@ -52,7 +53,7 @@ def _template(request: Request, view: View) -> Target | None:
 
 def _jinja(request: Request, view: View, cursor: TemplateCursor, text: str) -> Target | None:
     if cursor.want == "path":
-        return things.in_file(view, posixpath.normpath(cursor.word)) if cursor.word else None
+        return things.in_template(view, cursor.word) if cursor.word else None
     if cursor.want == "block":
         return jinja_names.block_place(view, text, cursor.word)
     if cursor.want == "name" and cursor.word and cursor.word not in view.scope.names:

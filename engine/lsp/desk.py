@@ -16,6 +16,7 @@ from engine.lsp.documents import Buffer, Buffers, path_of
 from engine.lsp.families import Families
 from engine.lsp.homes import SETTINGS, homes, kind_of
 from engine.lsp.newest import Newest, Worker
+from engine.lsp.outline import MAX_TEXT
 from engine.lsp.positions import Lines, Place
 from engine.lsp.view import Request, View
 
@@ -188,6 +189,8 @@ class Desk:
             return None
         offset = Lines(buffer.text).offset(place, self.buffers.encoding)
         folders = homes(buffer.path, self._open_paths())
+        if len(buffer.text) > MAX_TEXT:
+            return Request(buffer.path, buffer.path.name, "other", buffer.text, offset, None)
         if not folders:
             return Request(buffer.path, buffer.path.name, kind_of(buffer.path.name, None), buffer.text, offset, None)
         view = await self._view(folders[0])

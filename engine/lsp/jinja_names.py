@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from engine.lsp.homes import TEMPLATES
-from engine.lsp.things import Target, context_docs, context_place, in_file, in_manifest, param_docs
+from engine.lsp.things import Target, context_docs, context_place, in_manifest, in_template, param_docs
 from engine.lsp.view import View
 
 NODE_DOCS = {
@@ -128,7 +128,12 @@ def place(view: View, owner: Sequence[str], name: str) -> Target | None:
 
 def template_paths(view: View, own: str) -> list[str]:
     """Return the files that a template may include."""
-    return [name for name in view.files if name != own and name.endswith((*TEMPLATES, ".md", ".txt"))]
+    from engine.prompts import PARENT
+
+    endings = (*TEMPLATES, ".md", ".txt")
+    above = view.source.parents[0].files if view.source.parents else ()
+    mine = [name for name in view.files if name != own and name.endswith(endings)]
+    return [*mine, *(f"{PARENT}{name}" for name in above if name.endswith(endings))]
 
 
 def chain(view: View, text: str) -> Iterable[tuple[str, str]]:
@@ -137,7 +142,7 @@ def chain(view: View, text: str) -> Iterable[tuple[str, str]]:
     for _ in range(_CHAIN):
         match = _EXTENDS.search(text)
         name = posixpath.normpath(match[1]) if match else None
-        above = view.text(name) if name is not None and name not in seen else None
+        above = view.template(name) if name is not None and name not in seen else None
         if name is None or above is None:
             return
         seen.add(name)
@@ -161,7 +166,7 @@ def block_place(view: View, text: str, block: str) -> Target | None:
     for name, above in chain(view, text):
         for match in _BLOCK.finditer(above):
             if match[1] == block:
-                return in_file(view, name, match.start(1), match.end(1))
+                return in_template(view, name, match.start(1), match.end(1))
     return None
 
 

@@ -77,6 +77,12 @@ def declared_inputs(text: str) -> dict[str, int]:
     return {match["name"]: match.start("name") for match in _INPUT.finditer(text)}
 
 
+def import_end(text: str) -> int | None:
+    """Return where another name may be added to what a script imports, None where it imports nothing in one line."""
+    found = next((match for match in _IMPORT.finditer(text) if re.fullmatch(r"[\w\s,]+", match["names"])), None)
+    return found.start("names") + len(found["names"].rstrip()) if found is not None else None
+
+
 def missing_import(text: str, name: str) -> bool:
     """Whether a script does not import `Input` or `external` yet."""
     return not any(name in re.findall(r"\w+", match["names"]) for match in _IMPORT.finditer(text))

@@ -81,7 +81,7 @@ def _guarded(answer: Callable[[Any], Awaitable[T]]) -> Callable[[Any], Awaitable
 def _lifecycle(server: EngineServer) -> None:
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
-        server.desk.buffers.encoding = str(server.workspace.position_encoding)  # type: ignore[assignment]  # one of the three
+        server.desk.buffers.encoding = types.PositionEncodingKind(server.workspace.position_encoding).value  # type: ignore[assignment]  # one of three
         if params.process_id is not None:
             server.protocol.on_client(params.process_id)  # type: ignore[attr-defined]  # it is a Protocol
 

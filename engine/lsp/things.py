@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.lsp.outline import Outline, Slot, fits
+from engine.lsp.outline import fits, read_outline
+from engine.lsp.positions import Lines
 from engine.lsp.schemas import docs_of
 from engine.lsp.script_context import declared_inputs
 from engine.lsp.view import View
@@ -53,19 +54,45 @@ def in_manifest(view: View, *paths: JsonPath) -> Target | None:
     for path in paths:
         slot = view.outline.key(path) or view.outline.value(path)
         if slot is not None:
-            return in_outline(view, view.outline, slot)
+            return Target(view.folder / view.manifest_name, view.outline.text, slot.first, slot.last)
+    return next((found for path in paths if (found := _inherited(view, path)) is not None), None)
+
+
+def _inherited(view: View, path: JsonPath) -> Target | None:
+    """Return where a value of the merged manifest is written, in whichever bundle."""
+    document = view.draft.document if view.draft is not None else None
+    if document is None or not document.parts or path not in document.positions:
+        return None
+    span = document.positions.key(path)
+    text = document.part(span.file).text
+    start, end = Lines(text).span(span, "utf-32")
+    lines = Lines(text)
+    return Target(Path(posixpath.normpath(span.file)), text, lines.offset(start, "utf-32"), lines.offset(end, "utf-32"))
+
+
+def overridden(view: View, path: JsonPath) -> Target | None:
+    """Return the value of the nearest parent that a value of the manifest replaces."""
+    document = view.draft.document if view.draft is not None else None
+    for part in document.parts[1:] if document is not None else ():
+        slot = read_outline(part.text).key(path)
+        if slot is not None:
+            return Target(Path(posixpath.normpath(part.file)), part.text, slot.first, slot.last)
     return None
-
-
-def in_outline(view: View, outline: Outline, slot: Slot) -> Target:
-    """Return the place of a slot of the manifest."""
-    return Target(view.folder / view.manifest_name, outline.text, slot.first, slot.last)
 
 
 def in_file(view: View, name: str, first: int = 0, last: int = 0) -> Target | None:
     """Return a place in a file of the bundle, None when there is no such file."""
     path = view.path(name)
     return Target(path, view.text(name) or "", first, last) if path is not None else None
+
+
+def in_template(view: View, name: str, first: int = 0, last: int = 0) -> Target | None:
+    """Return a place in a template, by the name that templates have for it: `@parent/` is the bundle above."""
+    owner, plain = view.owner(name)
+    if owner is view.source:
+        return in_file(view, plain, first, last)
+    text = view.template(name)
+    return Target(Path(posixpath.normpath(owner.show(plain))), text, first, last) if text is not None else None
 
 
 # -- tools and their inputs
@@ -84,7 +111,7 @@ def tool_place(view: View, _path: JsonPath, name: str) -> Target | None:
     """Return a tool's script, or its entry in the manifest where it has none."""
     use = view.use_of(name, tool=True)
     found = in_file(view, use.file) if use is not None else None
-    entry = next((path for tool, path in view.tool_entries() if tool == name), None)
+    entry = next((path for tool, path in view.tool_entries() if tool == name), use.path if use is not None else None)
     return found or (in_manifest(view, (*entry, "path"), entry) if entry else None)
 
 

@@ -50,6 +50,22 @@ class View:
             return self.folder / name
         return Path(posixpath.normpath(self.source.show(name))) if name in self.source.files else None
 
+    def owner(self, template: str) -> tuple[BundleSource, str]:
+        """Return the bundle that a template's name is about, and the template's path in it."""
+        from engine.prompts import PARENT
+
+        level, name = 0, posixpath.normpath(template)
+        while name.startswith(PARENT) and level < len(self.source.parents):
+            level, name = level + 1, name.removeprefix(PARENT)
+        return (self.source, *self.source.parents)[level], name
+
+    def template(self, name: str) -> str | None:
+        """Return the text of a template, by the name that templates have for it."""
+        owner, plain = self.owner(name)
+        if owner is self.source:
+            return self.text(plain)
+        return owner.text(plain)[0] if plain in owner.files else None
+
     @cached_property
     def files(self) -> list[str]:
         """The bundle's files."""

@@ -10,6 +10,7 @@ from engine.lsp.script_context import (
     ScriptCursor,
     declared_externals,
     declared_inputs,
+    import_end,
     missing_import,
     script_cursor,
 )
@@ -18,7 +19,7 @@ from engine.tools import EXTERNALS, SYSTEM_INPUTS, External
 
 _ARGUMENTS = {"default": "The value when the model leaves the input out.", "description": "What the model reads."}
 _SYSTEM_TYPES = {"start_line": "int", "end_line": "int"}
-_IMPORT = "from grail import {}\n"
+_IMPORT = "from grail import {}\n\n"
 
 
 def script_choices(request: Request) -> list[Choice]:
@@ -97,7 +98,8 @@ def _import(text: str, name: str) -> tuple[int, str] | None:
     """Return the import that a declaration needs, and where: in front of the first import or declaration."""
     if not missing_import(text, name):
         return None
-    return import_place(text), _IMPORT.format(name)
+    names = import_end(text)
+    return (names, f", {name}") if names is not None else (import_place(text), _IMPORT.format(name))
 
 
 def import_place(text: str) -> int:
