@@ -15,6 +15,7 @@ from engine.bundle.locate import Location, locate
 from engine.bundle.source import MANIFESTS, SKIPPED, BundleSource, is_leftover
 from engine.diagnostics import Diagnostic
 from engine.reload.also import Also
+from engine.reload.places import is_folder
 from engine.reload.settling import Settling, changed_files, is_half_done, is_large, same_bundle
 from engine.tools import ScriptChecker
 
@@ -133,7 +134,8 @@ class Generations:
         files: list[str] = []
         dirty = self._dirty(touched)
         for key, source, checked in self._fresh(list(dict.fromkeys([*dirty, *due]))):
-            files += self._settle(key, source, checked, now, final=key in due and key not in dirty)
+            is_final = key in due and (touched is None or key not in dirty)
+            files += self._settle(key, source, checked, now, final=is_final)
         files += self._let_go(due, now)
         self._merge_compiled()
         files += self._also.look(touched, self._settling, due, now)
@@ -164,15 +166,17 @@ class Generations:
         return any(path == os.path.realpath(given) for given in self.paths)
 
     def _dirty(self, touched: Collection[str] | None) -> list[str]:
-        """Return the bundles that depend on what was touched, and those that are new."""
-        new = [key for key in self._locations if key not in self._held]
+        """Return the bundles that depend on what was touched, and those that have not been seen yet."""
         if touched is None:
             return list(self._locations)
-        return new + [
-            key
-            for key, held in self._held.items()
-            if any(_concerns(path, root) for root in held.roots for path in touched)
-        ]
+        found = []
+        for key in self._locations:
+            held = self._held.get(key)
+            is_new = held is None and not self._settling.is_known(key)
+            roots = held.roots if held else (key,)
+            if is_new or any(_concerns(path, root) for root in roots for path in touched):
+                found.append(key)
+        return found
 
     def _fresh(self, keys: Sequence[str]) -> list[tuple[str, BundleSource, Checked]]:
         """Read bundles, and check those that changed; until they stand still while they are checked."""
@@ -266,7 +270,7 @@ class Generations:
         place = held.location.path.absolute()
         for given in (path.absolute() for path in self.paths):
             folder = given.parent if given.name in MANIFESTS else given
-            if place == folder or (place.is_relative_to(given) and not given.is_dir()):
+            if place == folder or (place.is_relative_to(given) and not is_folder(given)):
                 return True
         unreadable = (Path(item.span.file).absolute() for item in self._found_now if item.code == "L006")
         return any(place.is_relative_to(folder) for folder in unreadable)

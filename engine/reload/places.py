@@ -37,15 +37,23 @@ def places(roots: Iterable[str | Path], files: Iterable[str | Path]) -> Places:
     for root in roots:
         names.update(_ways(root))
         real = os.path.realpath(root)
-        if Path(real).is_dir():
+        if is_folder(real):
             _walk(real, folders)
-        elif Path(real).is_file():
+        elif os.path.lexists(real):
             folders.update(_folder(real))
     for file in files:
         names.update(_ways(file))
         folders.update(_folder(os.path.realpath(file)))
     above = {str(Path(name).parent) for name in names} - folders
     return Places(frozenset(folders), frozenset(filter(_readable, above)), frozenset(names))
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a path is a folder, as far as one may look."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
 
 
 def _ways(path: str | Path) -> set[str]:
@@ -62,7 +70,7 @@ def _folder(path: str) -> list[str]:
 
 
 def _readable(folder: str) -> bool:
-    return Path(folder).is_dir() and os.access(folder, os.R_OK | os.X_OK)
+    return is_folder(folder) and os.access(folder, os.R_OK | os.X_OK)
 
 
 def _walk(folder: str, found: set[str]) -> None:

@@ -46,6 +46,10 @@ class Settling:
         """Whether something waits."""
         return key in self._due
 
+    def is_known(self, key: str) -> bool:
+        """Whether something waits, or has waited and is looked at now."""
+        return key in self._first
+
     def due(self) -> float | None:
         """Return when something has waited long enough."""
         return min(self._due.values(), default=None)

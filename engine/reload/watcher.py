@@ -20,7 +20,7 @@ from engine.files import cache_folder
 from engine.reload.feed import Feed
 from engine.reload.generations import Generations, Reload
 from engine.reload.heap import Heap
-from engine.reload.places import Places, places
+from engine.reload.places import Places, is_folder, places
 from engine.reload.settling import GRACE
 from engine.tools import WarmChecker
 
@@ -181,7 +181,7 @@ class Watcher:
             return True
         place = Path(path)
         skipped = place.name in SKIPPED or is_leftover(place.name)
-        return not skipped and place.is_dir() and not place.is_symlink()
+        return not skipped and is_folder(place) and not place.is_symlink()
 
     def _compile(self, work: Generations) -> None:
         """Compile new constraints in a thread of its own; the import of xgrammar alone takes seconds."""
