@@ -46,7 +46,7 @@ class Progress:
         self.request: Rendered | None = None
         self._screen = screen
         self._reply = ""
-        self._drawing = False
+        self._drawing, self._broken = False, False
         self._bundle, self._place, self._number, self._generation = "", "", 0, 0
 
     def show(self, event: DevEvent) -> None:
@@ -80,10 +80,12 @@ class Progress:
         if not event.current:
             title += "; the last good bundle stays in force" if event.in_force else "; no bundle is in force yet"
         self._screen.findings.show(event.diagnostics, title)
-        if event.current:
-            self._screen.say("the bundle is valid")
-        else:
+        if not event.current:
+            self._broken = True
             self._screen.say("the bundle is broken; mend what was found, and it goes on", bad=True)
+        elif self._broken:
+            self._broken = False
+            self._screen.say("the bundle is valid again")
 
     def _node(self, event: Pinned | NodeMissing) -> None:
         self.nodes = event.nodes
@@ -111,7 +113,7 @@ class Progress:
             self._screen.set_timer(_FRAME, self._draw)
 
     def _draw(self) -> None:
-        if self._drawing:
+        if self._drawing and self._screen.screen_stack:
             self._drawing = False
             self._screen.pane("output").stream(self._reply)
 
@@ -131,7 +133,7 @@ class Progress:
             case Decided():
                 self._decided(event)
             case Said():
-                self._screen.say(event.text, bad=event.text.startswith("warning"))
+                self._screen.toast(event.text)
 
     def _finished(self, event: Finished) -> None:
         self._drawing = False
@@ -148,4 +150,4 @@ class Progress:
         text = "; ".join(f"{one.state} {one.path}{f': {one.reason}' if one.reason else ''}" for one in event.decisions)
         if all(one.state == "accepted" for one in event.decisions):
             self._screen.pane("change").say(text)
-        self._screen.say(text, bad=any(one.state != "accepted" for one in event.decisions))
+        self._screen.toast(text, bad=any(one.state != "accepted" for one in event.decisions))

@@ -77,7 +77,6 @@ class DevScreen(App[int]):
         super().__init__()
         self._dev = loop
         self._work: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
         self._picker: NodePicker | None = None
         self._current, self._zoomed, self._whole = "prompt", False, False
         self.progress = Progress(self)
@@ -98,14 +97,15 @@ class DevScreen(App[int]):
         """Let the loop run."""
         self.action_pane("prompt")
         self._work = asyncio.create_task(self._dev.run(self._hear))
-        self._work.add_done_callback(lambda _: self.exit(2))
+        self._work.add_done_callback(lambda work: None if work.cancelled() else self.exit(2))
 
     def _hear(self, event: DevEvent) -> None:
         self.post_message(Told(event))
 
     def on_told(self, message: Told) -> None:
-        """Show an event."""
-        self.progress.show(message.event)
+        """Show an event, unless the screen is being closed."""
+        if self.screen_stack:
+            self.progress.show(message.event)
 
     def on_resize(self, event: events.Resize) -> None:
         """Fit a narrow terminal."""
@@ -125,6 +125,10 @@ class DevScreen(App[int]):
         status = self.screen_stack[0].query_one("#status", Static)
         status.set_class(bad, "-bad")
         status.update(Text(harmless(" ".join(text.split())), overflow="ellipsis", no_wrap=True))
+
+    def toast(self, text: str, *, bad: bool = False) -> None:
+        """Show a few words for some seconds, whatever goes on."""
+        self.notify(harmless(text), severity="error" if bad else "information", markup=False)
 
     def title_bar(self, text: str) -> None:
         """Show what is previewed."""
@@ -203,10 +207,9 @@ class DevScreen(App[int]):
         base.query_one("#right").display = not alone or self._current != "prompt"
         base.query_one("#prompt").display = not alone or self._current == "prompt"
 
-    def _handle_exception(self, error: Exception) -> None:
-        # Textual would print its own traceback, with all values; the command line says it in one line.
-        self._failure = self._failure or error
-        self.exit(2)
+    def _fatal_error(self) -> None:
+        # Textual would print a traceback with all values; what went wrong is raised by `settle` instead.
+        self._close_messages_no_wait()
 
     async def settle(self) -> None:
         """End the loop; raise what it or the screen failed with."""
@@ -214,8 +217,8 @@ class DevScreen(App[int]):
         if work is not None:
             work.cancel()
             await asyncio.wait([work])
-        if self._failure is not None:
-            raise self._failure
+        if self._exception is not None:
+            raise self._exception
         if work is not None and not work.cancelled():
             work.result()
 
