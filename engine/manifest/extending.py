@@ -140,18 +140,21 @@ def _with_values(rule: Mapping[str, Any]) -> Schema:
 
 def _removed(key: str, names: tuple[str, ...]) -> Schema:
     things = "tool" if key == "tools" else "context provider"
-    texts = {
-        "name": ("Name of what is removed.", {"type": "string", "minLength": 1}),
-        "path": ("Its script.", {"type": "string", "minLength": 1}),
-        "python": ("Its callable.", {"type": "string", "minLength": 1}),
-        "mcp": ("Its server: the command is enough.", {"type": "object"}),
+    text: Schema = {"type": "string", "minLength": 1}
+    properties: Schema = {
+        "name": {"description": "Name of what is removed.", **text},
+        "path": {"description": "Its script.", **text},
+        "python": {"description": "Its callable.", **text},
+        "mcp": {"description": "Its server: the command is enough.", "type": "object"},
     }
-    properties = {name: {"description": texts[name][0], **texts[name][1]} for name in names}
     return {
         "description": f"Removes an inherited {things}.",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"remove": {"description": "Removes it: true.", "const": True}, **properties},
+        "properties": {
+            "remove": {"description": "Removes it: true.", "const": True},
+            **{name: properties[name] for name in names},
+        },
         "required": ["remove"],
         "allOf": [{"anyOf": [{"required": [name]} for name in names]}],
     }

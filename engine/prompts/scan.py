@@ -89,8 +89,8 @@ class Scanner:
             known = "it builds on none" if level == 1 else f"there are {level - 1}"
             return f"'{name}' is a template of a bundle that this one builds on, and {known}", None
         where = "the bundle" if not level else "the parent bundle"
-        known = (item.rpartition(PARENT) for item in self._templates.sources if item.count(PARENT) == level)
-        hint = did_you_mean(name.rpartition(PARENT)[2], [rest for _, _, rest in known])
+        there = [item.rpartition(PARENT)[2] for item in self._templates.sources if item.count(PARENT) == level]
+        hint = did_you_mean(name.rpartition(PARENT)[2], there)
         hint = hint.replace("'", f"'{PARENT * level}", 1) if hint else None
         return f"the template '{name}' is not a file of {where}", hint
 
