@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,3 +202,18 @@ def test_a_shipped_bundle_on_the_embedded_model(tmp_path: Path) -> None:
     assert adapters == {"default": "docs", "baseline no adapter": None}
     assert report["complete"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.embedded
+@pytest.mark.usefixtures("weights")
+def test_the_cases_of_the_page_about_testing_pass(tmp_path: Path) -> None:
+    page = (ROOT / "docs/testing.md").read_text("utf-8")
+    first, second, third = re.findall(r"^```yaml\n([^`]*?^cases:\n.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for name, files in (("docstring", (first, third)), ("tests", (second,))):
+        shutil.copytree(ROOT / "bundles" / name, tmp_path / name, ignore=shutil.ignore_patterns("recordings"))
+        (tmp_path / name / "tests/cases.yaml").unlink()
+        for number, text in enumerate(files):
+            (tmp_path / name / f"tests/{number}.yaml").write_text(text, "utf-8")
+    done = engine("test", "docstring", "tests", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 cases: 3 passed; 5 trials" in done.stdout
