@@ -34,7 +34,11 @@ def repaired(text: str) -> str:
 
 
 def marks(text: str) -> set[tuple[str, str]]:
-    return {(item.code, re.sub(r"\d+", "#", item.message)) for item in findings(text)}
+    """What is wrong, without line numbers; a surprising value stays what it is under its key's right name."""
+    return {
+        (item.code, re.sub(r"\d+", "#", item.message.partition(": ")[2] if item.code == "Y004" else item.message))
+        for item in findings(text)
+    }
 
 
 @quick
@@ -79,7 +83,7 @@ def test_a_slip_in_a_key_is_undone_or_left(index: int, data) -> None:
         max_size=4,
     )
 )
-@example([(0, "dup")])
+@example([(1, "s"), (1, "yes")])
 def test_repairs_bring_up_nothing_new_and_are_made_once(changes: list[tuple[int, str]]) -> None:
     lines = list(LINES)
     for index, kind in changes:

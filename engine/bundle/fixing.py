@@ -16,6 +16,7 @@ from engine.diagnostics import Diagnostic, Edit, Span
 from engine.files import atomic_write
 
 MAX_ROUNDS = 12
+_NUMBERS = re.compile(r"\d+")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -174,7 +175,12 @@ def _brings_new(before: Sequence[Diagnostic], after: Sequence[Diagnostic]) -> bo
 
 
 def _marks(findings: Sequence[Diagnostic]) -> set[tuple[str, str]]:
-    return {(item.code, re.sub(r"\d+", "#", item.message)) for item in findings if item.code[0] in "YS"}
+    """What is wrong with manifests, without line numbers; a surprising value stays one under its key's right name."""
+    return {(item.code, _NUMBERS.sub("#", _said(item))) for item in findings if item.code[0] in "YS"}
+
+
+def _said(item: Diagnostic) -> str:
+    return item.message.partition(": ")[2] if item.code == "Y004" else item.message
 
 
 def _edited(

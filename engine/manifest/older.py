@@ -18,7 +18,7 @@ _TOP: dict[Shape, tuple[str, ...]] = {
 _BELOW: dict[Shape, tuple[tuple[str, str], ...]] = {
     "subagent": (("initial_context", "node_context"),),
     "late": (("prompts", "chat"), ("prompts", "reactive")),
-    "model mapping": (("initial_context", "user_template"), ("model", "grammar"), ("model", "plugin")),
+    "model mapping": (("initial_context", "user_template"), ("model", "grammar")),
     "flat": (("grammar", "allow_parallel_calls"), ("grammar", "send_tools_to_api")),
 }
 _TOOL: dict[Shape, tuple[str, ...]] = {
@@ -52,7 +52,7 @@ def older_shape(data: Mapping[str, Any]) -> tuple[Shape, tuple[str, ...]] | None
         return None
     found: dict[Shape, tuple[str, ...]] = {shape: tuple(_marks(data, shape)) for shape in _TOP}
     best = max(found, key=lambda shape: len(found[shape]))
-    if found[best] and found[best] != ("model.plugin",):
+    if found[best]:
         return best, found[best]
     # Few keys: `initial_context`, `max_turns` or a model's name at the top exist in no format 1 either.
     rest = [key for key in ("initial_context", "max_turns") if key in data]
