@@ -416,6 +416,22 @@ async def test_hover(client: Editor, full: Path) -> None:
     assert await client.docs(prompt, "{{ params", by=1) == ""
 
 
+async def test_hover_at_a_finding_shows_its_page(client: Editor, full: Path) -> None:
+    prompt = full / "prompts/user.md.j2"
+    client.open(prompt, "{{ node.nme }}")
+    assert "# P003 unknown-attribute (error)" in await client.docs(prompt, "nme")
+
+
+async def test_a_workspace_behind_a_link_is_named_as_the_client_does(client: Editor, full: Path) -> None:
+    link = full.parent / "link"
+    link.symlink_to(full, target_is_directory=True)
+    manifest, prompt = link / "bundle.yaml", link / "prompts/user.md.j2"
+    client.open(manifest)
+    client.open(prompt, "{{ params.mood }}")
+    assert await client.codes_of(prompt) == ["P003"]
+    assert await client.target(manifest, "user: prompts/user", by=8) == (prompt.as_uri(), 0, 0)
+
+
 async def test_definitions(client: Editor, full: Path) -> None:
     manifest, prompt, script = full / "bundle.yaml", full / "prompts/user.md.j2", full / "tools/add_comment.pym"
     cases, guide, base = full / "tests/cases.yaml", full / "context/guide.pym", full / "prompts/base.md.j2"
@@ -571,7 +587,20 @@ async def test_nothing_but_messages_is_on_standard_output(client: Editor, full: 
     assert client.errors == []
 
 
-# -- how it ends
+# -- how it begins and ends
+
+
+async def test_a_check_that_takes_long_keeps_nobody_waiting(full: Path) -> None:
+    script = full / "tools/add_comment.pym"
+    slow = "".join(f"v{number} = [x for x in range({number})]\n" for number in range(15_000))
+    async with editor(full.parent) as client:
+        client.open(script, TOOL + slow + "{}\n")
+        client.open(full.parent / "alone.j2", "{{ ")
+        assert await client.choices(full.parent / "alone.j2", "{{ ") == {}  # the check has begun
+        below = descendants(client.process.pid)
+        client.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(client.process.wait(), 10) == 143
+        assert wait_until_gone(below) == set()
 
 
 async def test_exit_without_shutdown_is_an_error(full: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -467,8 +470,14 @@ def test_families(tmp_path: Path) -> None:
     assert families.heirs(tmp_path / "d") == set()
     families.note(tmp_path / "b", "name: b\n")
     assert families.heirs(tmp_path / "a") == set()
-    families.scan([tmp_path / "gone"])
+    (tmp_path / "c/bundle.yaml").unlink()
+    families.scan([tmp_path / "c/bundle.yaml"])
     assert families.heirs(tmp_path / "b") == set()
+    families.scan([tmp_path])
+    assert families.heirs(tmp_path / "a") == {tmp_path / "b"}
+    shutil.rmtree(tmp_path / "b")
+    families.scan([tmp_path / "b"])
+    assert families.heirs(tmp_path / "a") == set()
 
 
 # -- actions
@@ -496,3 +505,10 @@ def test_examples_of_the_schema_are_json() -> None:
         for key in keys_at(kind, (), []):  # type: ignore[arg-type]  # the three kinds
             json.dumps(key.schema)
             assert docs_of(key.name, key.schema, required=key.required)
+
+
+def test_a_missing_library_names_the_extra() -> None:
+    code = "import sys; sys.modules['pygls'] = None; from engine.cli import main; main(['lsp'])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "engine lsp needs the extra 'editor': pip install 'bundle-engine[editor]'" in result.stderr

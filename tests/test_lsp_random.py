@@ -63,7 +63,7 @@ def shown(client: Editor) -> set[tuple[str, str, int, int]]:
     }
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_random_edits(tmp_path: Path, seed: int) -> None:
     choose = random.Random(seed)
     folder = make_bundle(tmp_path / "note")
@@ -71,22 +71,23 @@ async def test_random_edits(tmp_path: Path, seed: int) -> None:
     async with editor(tmp_path) as client:
         for path, text in texts.items():
             client.open(path, text)
-        for step in range(120):
-            path = choose.choice(list(texts))
-            text = texts[path] if step % 10 else START[path.relative_to(folder).as_posix()]
+        for step in range(100):
             if step % 10 == 0:
-                client.change(path, text)
-            lines, (first, last, new) = Lines(text), edited(text, choose)
+                texts = {folder / name: text for name, text in START.items()}
+                for path, text in texts.items():
+                    client.change(path, text)
+            path = choose.choice(list(texts))
+            lines, (first, last, new) = Lines(texts[path]), edited(texts[path], choose)
             start, end = lines.place(first, "utf-16"), lines.place(last, "utf-16")
             first, last = lines.offset(start, "utf-16"), lines.offset(end, "utf-16")
-            texts[path] = text[:first] + new + text[last:]
+            texts[path] = texts[path][:first] + new + texts[path][last:]
             where = types.Range(types.Position(*start), types.Position(*end))
             client.edit(path, where, new, texts[path])
             await ask(client, path, choose)
-        for path, text in texts.items():
-            path.write_bytes(text.encode())
-        for path in texts:
-            await client.codes_of(path)
-        assert shown(client) == expected(folder)
+            if step % 10 in (0, 2, 9):
+                for name, text in texts.items():
+                    name.write_bytes(text.encode())
+                    await client.codes_of(name)
+                assert shown(client) == expected(folder), f"step {step}"
     assert client.stderr == ""
     assert client.errors == []

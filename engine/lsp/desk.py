@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.bundle.check import Checked
 from engine.bundle.draft import Draft
-from engine.bundle.source import MANIFESTS
+from engine.bundle.source import MANIFESTS, SKIPPED
 from engine.diagnostics import Diagnostic
 from engine.lsp.checks import Checker, Findings, check_settings, findings_of, read_bundle
 from engine.lsp.documents import Buffer, Buffers, path_of
@@ -42,7 +42,6 @@ class Desk:
     def __init__(self, publish: Publish) -> None:
         self.buffers = Buffers()
         self._publish = publish
-        self._roots: tuple[Path, ...] = ()
         self._families = Families()
         self._checker = Checker()
         self._slow = Worker()
@@ -57,11 +56,10 @@ class Desk:
 
     async def begin(self, roots: Iterable[Path]) -> None:
         """Learn which bundles of the workspace build on which."""
-        self._roots = tuple(roots)
-        await self._scan()
+        await self._scan(roots)
 
-    async def _scan(self) -> None:
-        await self._slow.do(self._families.scan, self._roots)
+    async def _scan(self, places: Iterable[Path]) -> None:
+        await self._slow.do(self._families.scan, tuple(places))
         for buffer in self.buffers:
             self._note(buffer)
         self._refresh()
@@ -91,9 +89,11 @@ class Desk:
 
     async def on_disk(self, paths: Iterable[Path]) -> None:
         """Files or folders were written, made or removed by somebody else."""
-        found = list(paths)
-        if any(path.name in MANIFESTS or path.suffix == "" for path in found):
-            await self._scan()
+        found = [path for path in paths if not SKIPPED.intersection(path.parts)]
+        folders = [path for path in found if path.is_dir() or not path.exists()]
+        manifests = [path.parent for path in found if path.name in MANIFESTS]
+        if folders or manifests:
+            await self._scan([*folders, *(folder / name for folder in manifests for name in MANIFESTS)])
         self._refresh()
         below = {key for key in self._active for path in found if path.is_relative_to(key) or key.is_relative_to(path)}
         self._touch({*below, *(heir for key in _homes_of(found) for heir in self._families.heirs(key))})

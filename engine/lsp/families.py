@@ -18,11 +18,19 @@ class Families:
         self._parents: dict[Path, Path] = {}
 
     def scan(self, roots: Iterable[Path]) -> None:
-        """Look for bundles below folders; those that are gone are forgotten."""
-        known = {Path(os.path.normpath(folder)) for folder in find_bundles(roots)}
-        for folder in [folder for folder in self._parents if folder not in known]:
-            del self._parents[folder]
-        for folder in known:
+        """Look for bundles below folders and files; those that are gone are forgotten."""
+        places = list(roots)
+        gone = [
+            folder
+            for folder in self._parents
+            if any(
+                folder.is_relative_to(place) or (place.parent == folder and place.name in MANIFESTS) for place in places
+            )
+        ]
+        for folder in gone:
+            self._parents.pop(folder, None)
+        for place in find_bundles(path for path in places if path.exists()):
+            folder = Path(os.path.normpath(place))
             if folder.is_dir():
                 self.note(folder, _manifest(folder))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.diagnostics import Diagnostic, page
 from engine.lsp import jinja_names, things
 from engine.lsp.completion.script import external_docs
 from engine.lsp.homes import FileKind
@@ -31,6 +32,15 @@ def hover(request: Request) -> Docs | None:
     """Return what the thing at a place is; None when there is nothing to say."""
     look = _BY_KIND.get(request.kind)
     return look(request) if look is not None else None
+
+
+def with_pages(docs: Docs | None, request: Request, found: Sequence[Diagnostic]) -> Docs | None:
+    """Add the pages of findings that are at the place."""
+    pages = [page(code) for code in dict.fromkeys(item.code for item in found)]
+    if not pages:
+        return docs
+    text = "\n\n---\n\n".join([*([docs.text] if docs is not None else []), *pages])
+    return Docs(text, docs.first, docs.last) if docs is not None else Docs(text, request.offset, request.offset)
 
 
 def _manifest(request: Request) -> Docs | None:

@@ -21,6 +21,8 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 65536
+_PATIENCE = 2.0
+"""Seconds that a check which is under way has to end with the server."""
 _LOOK = 5.0
 """Seconds between two looks at the client's process where the system cannot tell when it ends."""
 
@@ -116,10 +118,14 @@ def serve(server: LanguageServer, close: Callable[[], None]) -> int:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    try:
-        return asyncio.run(_serve(server, source, target))
-    finally:
-        close()
+    code = asyncio.run(_serve(server, source, target))
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(_PATIENCE)
+    if closing.is_alive():  # a check that takes long keeps nobody waiting
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 async def _serve(server: LanguageServer, source: int, target: int) -> int:

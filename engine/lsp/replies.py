@@ -136,7 +136,8 @@ def hover(request: Request, docs: Docs | None, encoding: Encoding) -> types.Hove
     """Return docs as the protocol has them."""
     if docs is None:
         return None
-    return types.Hover(_markdown(docs.text), text_range(Lines(request.text), docs.first, docs.last, encoding))
+    where = text_range(Lines(request.text), docs.first, docs.last, encoding) if docs.last > docs.first else None
+    return types.Hover(_markdown(docs.text), where)
 
 
 def symbols(request: Request, found: Iterable[Symbol], encoding: Encoding) -> list[types.DocumentSymbol]:

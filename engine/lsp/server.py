@@ -81,7 +81,7 @@ def _guarded(answer: Callable[[Any], Awaitable[T]]) -> Callable[[Any], Awaitable
 def _lifecycle(server: EngineServer) -> None:
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
-        server.desk.buffers.encoding = types.PositionEncodingKind(server.workspace.position_encoding).value  # type: ignore[assignment]  # one of three
+        server.desk.buffers.encoding = types.PositionEncodingKind(server.workspace.position_encoding).value
         if params.process_id is not None:
             server.protocol.on_client(params.process_id)  # type: ignore[attr-defined]  # it is a Protocol
 
@@ -147,7 +147,12 @@ def _questions(server: EngineServer) -> None:
     @_guarded
     async def docs(params: types.HoverParams) -> types.Hover | None:
         request = await server.ask(params.text_document.uri, params.position)
-        return replies.hover(request, hover.hover(request), desk.buffers.encoding) if request is not None else None
+        known = await desk.findings(params.text_document.uri)
+        if request is None or known is None:
+            return None
+        place, encoding = (params.position.line, params.position.character), desk.buffers.encoding
+        found = actions.touching(known[0].text, known[1], (place, place), encoding)
+        return replies.hover(request, hover.with_pages(hover.hover(request), request, found), encoding)
 
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     @_guarded
