@@ -158,19 +158,21 @@ def test_a_child_reads_the_same_when_written_out_over_its_parents_files() -> Non
     assert one.manifest.params == {"style": {"default": None}}
 
 
+KEYWORDS = st.dictionaries(st.sampled_from(["default", "enum", "x"]), VALUES, max_size=3)
+COMMANDS = st.lists(st.lists(TEXT, max_size=2), max_size=2)
 PIECES = st.fixed_dictionaries(
     {},
     optional={
         "description": TEXT.filter(bool),
         "version": TEXT,
-        "params": st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.sampled_from(["default", "enum", "x"]), VALUES, max_size=3)),
+        "params": st.dictionaries(st.sampled_from("ab"), KEYWORDS),
         "prompts": st.fixed_dictionaries({"user": st.fixed_dictionaries({"text": TEXT | st.just("a\n\n  b\n")})}),
         "checks": st.just([{"run": ["a", "{file}"]}, "parses"]),
         "limits": st.fixed_dictionaries({}, optional={"seconds": st.floats(0.1, 10), "tokens": st.integers(1, 10**9)}),
         "nodes": st.fixed_dictionaries({"query": st.just("q.scm")}),
-        "permissions": st.fixed_dictionaries({"run": st.lists(st.lists(TEXT, max_size=2), max_size=2), "read": st.lists(TEXT)}),
+        "permissions": st.fixed_dictionaries({"run": COMMANDS, "read": st.lists(TEXT)}),
     },
-)  # fmt: skip
+)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
