@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from engine.lsp.documents import Buffers, path_of
 from engine.lsp.families import Families
 from engine.lsp.homes import homes, kind_of
 from engine.lsp.inline import inline_at
+from engine.lsp.newest import Newest, Worker
 from engine.lsp.outline import read_outline
 from engine.lsp.positions import Encoding, Lines
 from engine.lsp.schemas import docs_of, keys_at, schemas_at, type_of
@@ -478,6 +481,72 @@ def test_families(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "b")
     families.scan([tmp_path / "b"])
     assert families.heirs(tmp_path / "a") == set()
+
+
+# -- the newest version
+
+
+async def test_what_is_outdated_is_dropped_and_the_newest_is_done() -> None:
+    begun, release, added = (threading.Semaphore(0) for _ in range(3))
+    versions, done = [0], list[tuple[str, int]]()
+
+    def work(key: str) -> int:
+        seen = versions[0]
+        begun.release()
+        release.acquire()
+        return seen if key == "a" else -seen
+
+    def finish(key: str, result: int) -> None:
+        done.append((key, result))
+        if result > 100:
+            added.release()
+
+    newest = Newest[str, int](Worker(), Worker(), work, lambda result: result + 100, finish)
+    for number in range(1, 6):
+        versions[0] = number
+        newest.touch("a", thorough=number == 1)
+        if number == 1:
+            await asyncio.to_thread(begun.acquire)  # the first is under way while the others come
+    for _ in range(2):
+        release.release()
+    await newest.settle("a")
+    assert done == [("a", 5)]
+    assert await asyncio.to_thread(added.acquire, timeout=10)
+    await asyncio.sleep(0)
+    assert done == [("a", 5), ("a", 105)]
+    newest.touch("a")
+    newest.forget("a")
+    await newest.settle("a")
+    release.release()
+    newest.touch("b")
+    release.release()
+    await newest.settle("b")
+    assert done[2:] == [("b", -5)]
+
+
+async def test_a_fault_of_the_engine_is_logged_and_the_next_edit_checked(caplog: pytest.LogCaptureFixture) -> None:
+    done = list[tuple[str, int]]()
+    newest = Newest[str, int](Worker(), Worker(), int, lambda result: result, lambda *item: done.append(item))
+    newest.touch("x")
+    await newest.settle("x")
+    assert "checking x failed" in caplog.text
+    newest.touch("7")
+    await newest.settle("7")
+    assert done == [("7", 7)]
+
+
+async def test_what_is_late_goes_last() -> None:
+    worker, order, gate = Worker(), list[str](), threading.Event()
+    first = asyncio.create_task(worker.do(gate.wait))
+    await asyncio.sleep(0)
+    others = [
+        asyncio.create_task(worker.do(order.append, name, late=late))
+        for name, late in (("late", True), ("soon", False), ("later", True), ("sooner", False))
+    ]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *others)
+    assert order == ["soon", "sooner", "late", "later"]
 
 
 # -- actions

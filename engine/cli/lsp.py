@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 import click
 
+from engine.cli.console import note
 from engine.errors import MissingExtraError
 
 
@@ -21,4 +23,6 @@ def command() -> int:
         raise MissingExtraError("engine lsp", "editor")
     from engine.lsp.server import main
 
+    if sys.stdin.isatty():
+        note("waiting for an editor on standard input (Ctrl-C ends)")
     return main()

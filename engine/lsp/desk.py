@@ -78,7 +78,8 @@ class Desk:
         """A document was saved: now constraints are compiled too."""
         path = path_of(uri)
         for key in self._keys(path) if path is not None else ():
-            self._checks.touch(key, thorough=True)
+            if key in self._active:
+                self._checks.touch(key, thorough=True, late=not _is_near(key, path))
 
     def closed(self, uri: str) -> None:
         """A document is closed; what was not saved of it is gone."""
@@ -103,7 +104,7 @@ class Desk:
         if buffer is not None:
             self._note(buffer)
             self._refresh()
-            self._touch(self._keys(buffer.path))
+            self._touch(self._keys(buffer.path), buffer.path)
 
     def _note(self, buffer: Buffer) -> None:
         if buffer.path.name in MANIFESTS:
@@ -132,10 +133,11 @@ class Desk:
             self._show(key, self._results.pop(key, None), None)
         self._touch(new)
 
-    def _touch(self, keys: Iterable[Path]) -> None:
+    def _touch(self, keys: Iterable[Path], path: Path | None = None) -> None:
+        """Check again; the bundles of the file that was edited go first, before those that build on them."""
         for key in keys:
             if key in self._active:
-                self._checks.touch(key)
+                self._checks.touch(key, late=path is not None and not _is_near(key, path))
 
     # -- checks: in other threads, but for `_done`
 
@@ -216,6 +218,10 @@ class Desk:
             await self._checks.settle(key)
         buffer = self.buffers.get(path)
         return (buffer, [item for item, _ in self._found(path)]) if buffer is not None else None
+
+
+def _is_near(key: Path, path: Path | None) -> bool:
+    return path is not None and path.is_relative_to(key)
 
 
 def _homes_of(paths: Iterable[Path]) -> set[Path]:

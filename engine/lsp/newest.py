@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import queue
 import threading
@@ -16,14 +17,21 @@ _LOG = logging.getLogger(__name__)
 
 
 class Worker:
-    """One thread that does what it is given in turn; it never keeps the process from ending."""
+    """One thread that does what it is given, what is late behind the rest; it never keeps the process from ending."""
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._work: queue.PriorityQueue[tuple[bool, int, Callable[[], None]]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
         threading.Thread(target=self._run, daemon=True, name="engine-lsp").start()
 
-    async def do(self, function: Callable[..., R], *args: Any) -> R:
-        """Call a function in the thread and return what it returns."""
+    async def do(self, function: Callable[..., R], *args: Any, late: bool = False) -> R:
+        """Call a function in the thread and return what it returns.
+
+        Args:
+            function: The function.
+            args: Its arguments.
+            late: Whether everything that is not late is done before.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
 
@@ -41,18 +49,20 @@ class Worker:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, result, error)
 
-        self._work.put(work)
+        self._work.put((late, next(self._numbers), work))
         return await future
 
     def _run(self) -> None:
         while True:
-            self._work.get()()
+            self._work.get()[2]()
 
 
 @dataclass(slots=True)
 class _State:
     version: int = 0
     thorough: bool = False
+    late: bool = False
+    gone: bool = False
     task: asyncio.Task[None] | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -80,9 +90,16 @@ class Newest(Generic[K, R]):
         self._work, self._more, self._done = work, more, done
         self._states: dict[K, _State] = {}
 
-    def touch(self, key: K, *, thorough: bool = False) -> None:
-        """Have the work done for the key as it is now."""
+    def touch(self, key: K, *, thorough: bool = False, late: bool = False) -> None:
+        """Have the work done for the key as it is now.
+
+        Args:
+            key: The key.
+            thorough: Whether what is added is wanted too.
+            late: Whether other keys go first.
+        """
         state = self._states.setdefault(key, _State())
+        state.late = late
         state.version += 1
         state.thorough |= thorough
         state.settled.clear()
@@ -94,7 +111,7 @@ class Newest(Generic[K, R]):
         state = self._states.pop(key, None)
         if state is not None:
             state.version += 1
-            state.thorough = False
+            state.gone = True
             state.settled.set()
 
     async def settle(self, key: K) -> None:
@@ -105,7 +122,7 @@ class Newest(Generic[K, R]):
 
     async def _follow(self, key: K, state: _State) -> None:
         done = -1
-        while done != state.version:
+        while done != state.version and not state.gone:
             done = state.version
             try:
                 await self._round(key, state)
@@ -115,7 +132,7 @@ class Newest(Generic[K, R]):
 
     async def _round(self, key: K, state: _State) -> None:
         version = state.version
-        result = await self._worker.do(self._work, key)
+        result = await self._worker.do(self._work, key, late=state.late)
         if version != state.version:
             return
         self._done(key, result)

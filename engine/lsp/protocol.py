@@ -118,6 +118,9 @@ def serve(server: LanguageServer, close: Callable[[], None]) -> int:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
+    if os.name == "posix":  # whatever the client left them as
+        os.set_blocking(source, True)
+        os.set_blocking(target, True)
     code = asyncio.run(_serve(server, source, target))
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
