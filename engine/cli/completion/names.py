@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 from click.shell_completion import CompletionItem
 
-from engine.cli.completion.places import app, bundle_folders, manifest, starting
+from engine.cli.completion.places import app, bundle_folders, manifest, sections, starting
 
 
 def codes(_: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -22,11 +22,8 @@ def codes(_: click.Context, incomplete: str) -> list[CompletionItem[str]]:
 
 def params(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
     """Complete `name=` and, where the values are known, `name=value`."""
-    schemas: dict[str, dict[str, object]] = {}
-    for folder in bundle_folders(ctx):
-        written = manifest(folder).get("params")
-        if isinstance(written, dict):
-            schemas |= {str(name): schema for name, schema in written.items() if isinstance(schema, dict)}
+    written = {name: schema for folder in bundle_folders(ctx) for name, schema in sections(folder, "params").items()}
+    schemas = {str(name): schema for name, schema in written.items() if isinstance(schema, dict)}
     name, equals, _ = incomplete.partition("=")
     if not equals:
         return [
@@ -46,8 +43,7 @@ def _values(schema: dict[str, object]) -> list[str]:
 
 def adapters(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
     """Complete an adapter of the bundles on the line, or `none`."""
-    found = [manifest(folder).get("adapters") for folder in bundle_folders(ctx)]
-    known = [str(name) for written in found if isinstance(written, dict) for name in written]
+    known = [str(name) for folder in bundle_folders(ctx) for name in sections(folder, "adapters")]
     return starting([*dict.fromkeys(known), "none"], incomplete)
 
 

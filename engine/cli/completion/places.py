@@ -78,6 +78,19 @@ def manifest(folder: Path) -> dict[str, object]:
     return data if isinstance(data, dict) else {}
 
 
+def sections(folder: Path, name: str) -> dict[str, object]:
+    """Return one mapping of a bundle's manifest, with the entries that it inherits by `extends`."""
+    found: dict[str, object] = {}
+    seen: set[Path] = set()
+    while folder.resolve() not in seen:
+        seen.add(folder.resolve())
+        written = manifest(folder)
+        section = written.get(name)
+        found = {**section, **found} if isinstance(section, dict) else found
+        folder = folder / str(written.get("extends", "."))
+    return found
+
+
 def _is_bundle(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _MANIFESTS)
 
