@@ -22,11 +22,13 @@ from engine.backends.replay import (
     RecordingBackend,
     ReplayBackend,
     Tape,
+    difference,
     dump_tape,
     file_name,
     load_tape,
     write_tape,
 )
+from engine.backends.replay.asked import asked
 from engine.backends.replay.file import MAX_BYTES
 from engine.backends.replay.text import dump, load, plain
 from engine.errors import (
@@ -193,6 +195,21 @@ async def test_another_text_of_a_constraint_is_a_difference_though_it_is_not_kep
     with pytest.raises(ReplayError):
         await player.complete(request(constraint=replace(constraint, value="root ::= [b]")))
     assert "constraint: another text of kind ebnf, by strategy typed@1" in (player.problem() or "")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "line"),
+    [
+        ("\n".join(map(str, range(80000))), "\n".join(map(str, range(1, 80000, 2))), "-0"),
+        ("a\nb\n" * 40000, "a\nb\n" * 30000 + "c", "… and 805 more lines"),
+        ("x" * 100000, "x" * 90000, "-" + "x" * 499 + "…"),
+        ("a\n" * 50000, "a\n" * 50000 + "b", "+b"),
+    ],
+)
+async def test_a_difference_of_large_prompts_is_short(recorded: str, now: str, line: str) -> None:
+    shown = difference(asked(request(recorded)), asked(request(now)))
+    assert line in shown.splitlines()
+    assert len(shown) < 5000
 
 
 async def test_more_requests_than_recorded() -> None:

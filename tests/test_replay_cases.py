@@ -154,6 +154,7 @@ async def test_turns_that_are_left_are_an_error(tmp_path: Path, tested: Path) ->
         (lambda text: text.replace('"format": 1', '"format": 2'), "has the format '2'"),
         (lambda text: text.replace('"case": "a comment"', '"case": "b"'), "is a recording of the case 'b' of bundle"),
         (lambda text: text[: len(text) // 2], "is no recording: "),
+        (lambda text: text + " " * 2**20, "is no recording: it has more than 1048576 bytes"),
     ],
 )
 async def test_a_recording_that_is_none_is_one_line(tmp_path: Path, tested: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]

@@ -10,7 +10,9 @@ from typing import Any
 from engine.backends.replay.tape import Asked
 from engine.backends.replay.text import same
 
-MAX_LINES = 200
+MAX_LINES, MAX_WIDTH = 200, 500
+# A comparison takes up to the square of the number of lines; of more, those from the first difference on are compared.
+_WINDOW = 1000
 
 
 def differing(recorded: Asked, now: Asked) -> list[str]:
@@ -24,6 +26,7 @@ def difference(recorded: Asked, now: Asked) -> str:
     for name in differing(recorded, now):
         lines += _diff(name, recorded, now) if name in ("messages", "tools") else _values(name, recorded, now)
     left = len(lines) - MAX_LINES
+    lines = [line if len(line) <= MAX_WIDTH else f"{line[:MAX_WIDTH]}…" for line in lines]
     return "\n".join(lines[:MAX_LINES] + ([f"… and {left} more lines"] if left > 0 else []))
 
 
@@ -54,6 +57,11 @@ def _diff(name: str, recorded: Asked, now: Asked) -> Iterator[str]:
     old, new = _lines(getattr(recorded, name)), _lines(getattr(now, name))
     if old == new:
         yield f"{name}: they are parted otherwise, with the same text in all"
+    if max(len(old), len(new)) > _WINDOW:
+        first = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), len(old))
+        start = max(0, min(first, len(new)) - 3)
+        yield f"{name}: {len(old)} lines recorded, {len(new)} now; from line {start + 1} on:"
+        old, new = old[start : start + _WINDOW], new[start : start + _WINDOW]
     yield from difflib.unified_diff(old, new, f"{name} recorded", f"{name} now", lineterm="")
 
 

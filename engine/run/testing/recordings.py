@@ -14,10 +14,12 @@ from typing import Protocol
 
 from engine.backends import Backend
 from engine.backends.replay import Label, RecordingBackend, ReplayBackend, Tape, file_name, load_tape, write_tape
+from engine.backends.replay.file import MAX_BYTES
 from engine.backends.replay.tape import Server
 from engine.bundle import Bundle
-from engine.bundle.archive import read_zip
+from engine.bundle.archive import read_own_zip
 from engine.bundle.recordings import is_recording, recordings_folder
+from engine.bundle.source import read_own
 from engine.errors import ConfigError
 from engine.run.testing.request import CasesRequest
 from engine.run.testing.results import CaseKey, Trial
@@ -106,11 +108,10 @@ class Player:
         bundle, label = self._bundles[key.bundle], label_of(key)
         name = file_name(label)
         shown = posixpath.join(_shown(bundle), _folder(bundle), name)
-        raw = self._files[key.bundle].get(name)
-        if raw is None:
+        if name not in self._files[key.bundle]:
             raise ConfigError(f"there is no recording {shown}: {self._again(key)}")
         try:
-            tape = load_tape(raw, shown)
+            tape = _load(self._files[key.bundle][name], shown)
         except ConfigError as error:
             raise ConfigError(f"{error}; {self._again(key)}") from error
         if tape.label != label:
@@ -149,7 +150,7 @@ class Player:
     def _tapes(self, bundle: Bundle) -> Iterator[Tape]:
         for name, raw in sorted(self._files[bundle.name].items()):
             with contextlib.suppress(ConfigError):  # said where it is replayed
-                yield load_tape(raw, name)
+                yield _load(raw, name)
 
     def notes(self) -> list[str]:
         """Return which recordings belong to no case."""
@@ -212,14 +213,15 @@ def _belongs(name: str, bundle: Bundle) -> bool:
     return any(own == file_name(Label(bundle="", case=case.name)).removesuffix(".json") for case in bundle.cases)
 
 
-def _read(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
-    """Yield the recordings of a bundle: the name of the file and its content."""
-    tests = bundle.manifest.tests
-    if bundle.root.is_file():
-        for name, entry in read_zip(bundle.root).files.items():
-            if is_recording(name, tests) and entry.content is not None:
-                yield posixpath.basename(name), entry.content
-        return
-    folder = bundle.root / _folder(bundle)
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        yield path.name, path.read_bytes()
+def _read(bundle: Bundle) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the recordings of a bundle: the name of the file and its content, None for one that is too large."""
+    read = read_own_zip if bundle.root.is_file() else read_own
+    for name, entry in read(bundle.root, bundle.root.as_posix()).files.items():
+        if is_recording(name, bundle.manifest.tests):
+            yield posixpath.basename(name), entry.content
+
+
+def _load(raw: bytes | None, shown: str) -> Tape:
+    if raw is None:
+        raise ConfigError(f"{shown} is no recording: it has more than {MAX_BYTES} bytes")
+    return load_tape(raw, shown)
