@@ -385,6 +385,12 @@ async def test_what_a_task_may_run_a_case_may_run(manifest: str, tmp_path: Path)
     assert (await only(bundle)).state == "passed"
 
 
+async def test_a_project_cannot_stand_in_for_the_compiler(tmp_path: Path) -> None:
+    expect = 'commands: [[python, -m, py_compile, "{file}"]]'
+    bundle = make(tmp_path / "note", one(expect, files={"py_compile.py": "raise SystemExit(3)\n"}))
+    assert (await only(bundle)).state == "passed"
+
+
 async def test_the_output_of_a_failed_command_is_kept(tmp_path: Path) -> None:
     expect = 'commands: [[python, -c, "print(1); raise SystemExit(3)"]]'
     (failure,) = (await only(make(tmp_path / "note", one(expect)), allow_commands=True)).failures

@@ -141,6 +141,8 @@ def test_no_case_file_matches(tmp_path: Path) -> None:
         ("tests/b/a.yaml", "tests/*.yaml", False),
         ("tests/b/a.yaml", "tests/**/*.yaml", True),
         ("bundle.yaml", "**/*.yaml", False),
+        ("tests/recordings/a.json", "tests/**", False),
+        ("tests/a.json", "tests/**", True),
         ("tests/a.yaml", None, False),
     ],
 )

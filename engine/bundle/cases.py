@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.bundle.source import BundleSource
+from engine.bundle.recordings import is_recording
+from engine.bundle.source import MANIFESTS, BundleSource
 from engine.diagnostics import Span
 from engine.files import glob_match
 from engine.manifest import Case, CaseFile, Document, JsonPath, Typed, read_cases, read_yaml, with_repairs
@@ -63,7 +64,7 @@ def is_case_file(name: str, pattern: str | None) -> bool:
         name: Its posix path in the bundle.
         pattern: The manifest's `tests`.
     """
-    if pattern is None or name in ("bundle.yaml", "bundle.yml"):
+    if pattern is None or name in MANIFESTS or is_recording(name, pattern):
         return False
     return glob_match(name, posixpath.normpath(pattern))
 

@@ -102,7 +102,8 @@ def _reasons(trials: Sequence[Trial]) -> Iterator[str]:
 
 def _evidence(trial: Trial) -> Iterator[str]:
     assert trial.evidence is not None  # noqa: S101 - asked before
-    for title, text in (("reply", trial.evidence.reply), ("diff", trial.evidence.diff)):
+    calls = "" if trial.evidence.reply else "\n".join(map(str, trial.evidence.calls))
+    for title, text in (("reply", trial.evidence.reply), ("calls", calls), ("diff", trial.evidence.diff)):
         if text:
             lines = text.rstrip().splitlines()
             yield f"{title} (seed {trial.seed}):"

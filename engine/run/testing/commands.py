@@ -12,8 +12,8 @@ from engine.run.testing.project import CaseProject
 from engine.run.testing.results import Failure
 from engine.workspace import Change, CommandLimits, CommandRunner, Workspace
 
-# Reads a file and runs nothing of it.
-_HARMLESS = (("python", "-m", "py_compile"),)
+# Reads a file and runs nothing of it, as long as Python does not look for the module in the project: that is `-I`.
+_COMPILE = ("python", "-m", "py_compile")
 _EVERYTHING = Permissions(read=("**/*",), write=("**/*",))
 _LIMITS = CommandLimits(seconds=120.0, output_bytes=16 * 1024)
 
@@ -25,7 +25,7 @@ def not_covered(bundle: Bundle, case: BundleCase) -> tuple[str, ...] | None:
     """
     manifest = bundle.manifest
     checks = [check.run for check in manifest.checks if isinstance(check, RunCheck)]
-    allowed = [prefix for prefix in (*manifest.permissions.run, *checks, *_HARMLESS) if prefix]
+    allowed = [prefix for prefix in (*manifest.permissions.run, *checks, _COMPILE) if prefix]
     for argv in case.case.expect.commands:
         if not any(argv[: len(prefix)] == prefix for prefix in allowed):
             return argv
@@ -48,13 +48,17 @@ async def failed_commands(case: BundleCase, project: CaseProject, changes: Seque
     async with CommandRunner(workspace, (), _LIMITS) as runner:
         for index, argv in enumerate(commands):
             filled = [part.replace("{file}", project.target) for part in argv]
-            result = await runner.run_declared(filled)
+            result = await runner.run_declared(_isolated(filled))
             if result["exit_code"] != 0:
                 output = (result["stdout"] + result["stderr"]).strip().splitlines()
                 message = f"expected '{' '.join(filled)}' to exit with 0, got {result['exit_code']}"
                 place = case.place("expect", "commands", index)
                 failures.append(Failure(f"commands[{index}]", message, place, "\n".join(output[-12:])))
     return failures
+
+
+def _isolated(argv: list[str]) -> list[str]:
+    return ["python", "-I", *argv[1:]] if tuple(argv[:3]) == _COMPILE else argv
 
 
 def _given(content: bytes | None) -> bytes | None:
