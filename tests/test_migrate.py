@@ -213,15 +213,18 @@ async def test_a_migrated_bundle_runs_as_it_did(earlier, tmp_path, server) -> No
 @pytest.mark.embedded
 def test_a_migrated_bundle_runs_on_the_embedded_model(earlier, tmp_path, weights) -> None:
     project = make_project(tmp_path / "project", {"a.py": "def area(a, b):\n    return a * b\n"})
-    engine("migrate", earlier / "model_mapping/harness_agent", "--to", tmp_path / "harness")
-    options = ["--node", "a.py::area", "--plugin", "smollm", "--model", "smollm2-135m-instruct", "--json"]
-    argv = [sys.executable, "-m", "engine", "run", str(tmp_path / "harness"), "--target", ".", *options]
+    manifest = earlier / "model_mapping/docstring_agent/bundle.yaml"
+    text = manifest.read_text().replace("termination_tool: submit_result", "termination_tool: write_docstring")
+    manifest.write_text(text.replace("parallel_calls: true", "parallel_calls: false"))
+    assert engine("migrate", manifest, "--to", tmp_path / "docstring").return_value == 0
+    options = ["--node", "a.py::area", "--plugin", "smollm", "--model", "smollm2-135m-instruct", "--json", "--apply"]
+    argv = [sys.executable, "-m", "engine", "run", str(tmp_path / "docstring"), "--target", ".", *options]
     env = {**os.environ, "ENGINE_CACHE_DIR": str(weights.parents[1])}
     ran = subprocess.run(argv, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=280)
     events = [json.loads(line) for line in ran.stdout.splitlines()]
-    called = [event["tool"] for event in events if event["type"] == "tool:finished"]
-    assert called, ran.stderr
-    assert set(called) <= {"simple_tool", "submit_result"}
+    (finished,) = [event for event in events if event["type"] == "task:finished"]
+    assert (finished["outcome"], finished["reason"]) == ("finished", "termination_tool"), ran.stderr
+    assert (project / "a.py").read_text().startswith('def area(a, b):\n    """')
 
 
 # -- the shapes, key by key
