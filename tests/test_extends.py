@@ -1,5 +1,6 @@
 """Bundles that build on another: their files, findings, chains, zips, adapters, caches and templates."""
 
+import json
 import os
 import shutil
 import zipfile
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from extends_parts import CHILD, FILES, base, child, write
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from engine.bundle import Bundle, Catalog, load_bundle, validate, validation
+from engine.bundle.archive import read_zip
 from engine.bundle.check import check_bundles
 from engine.bundle.locate import locate, read_all
 from engine.bundle.source import BundleSource, read_folder
@@ -186,7 +190,7 @@ def test_a_parents_surprise_is_told_until_it_is_replaced() -> None:
         ("~/base", "X006 the path '~/base' of the bundle to build on is absolute"),
         ("C:/base", "X006 the path 'C:/base' of the bundle to build on is absolute"),
         ("'..\\base'", "X006 the path '..\\base' of the bundle to build on uses \\ instead of /"),
-        ('"../ba\\0se"', "X006 the path '../ba\\0se' of the bundle to build on holds a NUL byte"),
+        ('"../ba\\0se"', "X006 the path '../ba\\x00se' of the bundle to build on holds a NUL byte"),
         ("7", "S002 extends must be text, not the number 7"),
         ("''", "S005 extends must not be empty"),
         ("[../base]", "S002 extends must be text, not a list"),
@@ -509,6 +513,29 @@ def test_a_parents_unsaved_buffer_reaches_its_children() -> None:
     parent = source.parents[0].edited({"prompts/user.md.j2": b"{{ nod }}"})
     assert codes(source.over(parent)) == ["P002"]
     assert codes(source) == []
+
+
+# -- whatever it says
+
+STEPS = ["..", ".", "base", "child", "parts", "", "tools", "a" * 300, "~", "\\", "*"]
+PATHS = st.text() | st.lists(st.sampled_from(STEPS)).map("/".join)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PATHS)
+@example("a\nb")
+@example("../ba\rse")
+def test_whatever_extends_says_is_a_bundle_or_a_finding(extends: str) -> None:
+    base(Path("base"))
+    base(Path("child/parts/base"))
+    write(Path("child"), {"bundle.yaml": json.dumps({"format": 1, "name": "c", "extends": extends}) + "\n"})
+    packed = pack(Path("child.zip"), Path("child"), at=Path("child"))
+    for source in (read_folder(Path("child"), "child"), read_zip(packed)):
+        [checked] = check_bundles([source], use_cache=False)
+        assert checked.valid == bool(source.parents and not source.broken)
+        assert all(item.span.file.startswith(("child", "base")) for item in checked.diagnostics)
+        assert all("\n" not in item.message for item in checked.diagnostics)
+        assert source.roots()[0].name in ("child", "child.zip")
 
 
 # -- templates

@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.bundle.archive import part_of_zip, read_own_zip
 from engine.bundle.extends.missing import bad_path, missing_parent
 from engine.bundle.source import MANIFESTS, BundleSource, Entry, read_own
-from engine.diagnostics import Diagnostic, Span
+from engine.diagnostics import Diagnostic, Span, printable
 from engine.manifest import read_yaml, with_repairs
 
 MAX_PARENTS = 8
@@ -63,7 +63,7 @@ class Parents:
             if reason is None:
                 return overlay(step.own, parent)
             chain = [chain[0], *(parent.own or parent for parent in (parent, *parent.parents))]
-            message = f"the bundle '{step.target}' cannot be built on: {reason}"
+            message = f"the bundle '{printable(step.target or '')}' cannot be built on: {reason}"
             problem = Diagnostic("X004", message, extends_span(step.own), f"mend {parent.shown} first")
             return _broken(step, [problem, *parent.findings, *_reading(parent)], chain, parent.waiting)
         return _broken(step, [problem], chain, (step.waiting,) if step.waiting else ())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.bundle.source import MANIFESTS, BundleSource
-from engine.diagnostics import Diagnostic, Span, did_you_mean
+from engine.diagnostics import Diagnostic, Span, did_you_mean, printable
 
 
 def bad_path(own: BundleSource, target: str, span: Span) -> Diagnostic | None:
@@ -23,8 +23,7 @@ def bad_path(own: BundleSource, target: str, span: Span) -> Diagnostic | None:
         problem, way_out = "leaves the zip", "pack both bundles into one zip"
     else:
         return None
-    shown = target.replace("\0", "\\0")
-    return Diagnostic("X006", f"the path '{shown}' of the bundle to build on {problem}", span, way_out)
+    return Diagnostic("X006", f"the path '{printable(target)}' of the bundle to build on {problem}", span, way_out)
 
 
 def missing_parent(
@@ -46,12 +45,14 @@ def missing_parent(
         names = _siblings(place) if whole is None else _siblings_in_zip(own, target, whole)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return Diagnostic("X001", f"the bundle '{target}' cannot be read: {reason}", span, "mend its permissions")
+        return Diagnostic(
+            "X001", f"the bundle '{printable(target)}' cannot be read: {reason}", span, "mend its permissions"
+        )
     above, name = posixpath.split(target.rstrip("/"))
     hint = did_you_mean(name, names)
     if hint is not None and above:
-        hint = hint.replace("did you mean '", f"did you mean '{above}/")
-    message = f"the bundle '{target}' {problem}" + (f": {hint}" if hint else "")
+        hint = hint.replace("did you mean '", f"did you mean '{printable(above)}/")
+    message = f"the bundle '{printable(target)}' {problem}" + (f": {hint}" if hint else "")
     return Diagnostic("X001", message, span, "name the folder of a bundle, relative to this one's")
 
 
@@ -59,7 +60,7 @@ def _problem(target: str, place: Path) -> str | None:
     if place.is_file():
         if place.suffix.lower() == ".zip":
             return None
-        folder = posixpath.dirname(target) or "."
+        folder = printable(posixpath.dirname(target)) or "."
         return f"is a file: name its folder, '{folder}'" if place.name in MANIFESTS else "is a file"
     if not place.is_dir():
         return "does not exist"

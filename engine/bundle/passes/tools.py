@@ -11,6 +11,7 @@ from engine.bundle.draft import Draft, ScriptUse
 from engine.bundle.names import as_script, tool_names
 from engine.diagnostics import Diagnostic, Span
 from engine.files import cache_folder
+from engine.manifest import dotted
 from engine.manifest.bundle_model import ScriptTool
 from engine.messages import ToolSchema
 
@@ -72,7 +73,9 @@ def _names(draft: Draft, index: int, entry: Any) -> list[Diagnostic]:
 
 
 def _not_yet(draft: Draft, index: int) -> Diagnostic:
-    message = f"tools[{index}] is not a script: this version of the engine runs .pym tools only"
+    assert draft.document is not None  # noqa: S101
+    name = dotted(draft.document.positions.written(("tools", index)))
+    message = f"{name} is not a script: this version of the engine runs .pym tools only"
     return Diagnostic("T013", message, draft.value("tools", index), "write the tool as a .pym script")
 
 
