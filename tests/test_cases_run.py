@@ -17,8 +17,9 @@ import pytest
 from kernel_parts import ScriptedBackend
 from projects import MANIFEST, call, make_bundle
 
-from engine.app import App
+from engine.app import App, RunRequest
 from engine.backends import Completion
+from engine.bundle import load_bundle
 from engine.errors import (
     BackendUnavailable,
     BundleError,
@@ -27,7 +28,7 @@ from engine.errors import (
     UnenforcedError,
 )
 from engine.manifest import load_engine_config
-from engine.run.testing import CasesRequest, Report, Trial
+from engine.run.testing import Bench, CasesRequest, Report, Trial, opened
 from engine.run.testing.as_json import report_json
 from engine.run.testing.compare import compare
 from engine.run.testing.junit import junit_xml
@@ -491,6 +492,28 @@ async def test_the_matrix_has_every_combination(tmp_path: Path) -> None:
     asked = [(request.model, request.adapter.name if request.adapter else None) for request in backend.requests]
     assert asked == [("m", "a"), ("m", None), ("n", "a"), ("n", None)]
     assert compare(report) == []
+
+
+async def test_each_model_is_let_go_when_its_trials_have_ended(tmp_path: Path) -> None:
+    made: dict[str | None, ScriptedBackend] = {}
+
+    def backend(bundles: object, model: str | None) -> ScriptedBackend:
+        made[model] = ScriptedBackend([call("does it")])
+        return made[model]
+
+    bundle = make(tmp_path / "note", one(""))
+    bench = Bench(
+        load=load_bundle,
+        model=lambda bundle, model: model,
+        backend=backend,
+        plan=lambda subject, used: App(subject.root).plan(
+            RunRequest([], [subject.root / subject.target], model=subject.model), [subject.bundle], used
+        ),
+    )
+    async with opened(bench, CasesRequest([bundle], models=["m", "n"])) as runner:
+        states = [(one.combination.model, made["m"].closed, made["n"].closed) async for one in runner.run()]
+    assert states == [("m", False, False), ("n", True, False)]
+    assert made["n"].closed
 
 
 async def test_an_unknown_adapter_is_said_at_once(tmp_path: Path) -> None:

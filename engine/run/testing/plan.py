@@ -63,10 +63,12 @@ class Group:
     Attributes:
         backend: The backend.
         cells: The cells.
+        closing: Closes the backend, when its trials have ended.
     """
 
     backend: Backend
     cells: list[Cell] = field(default_factory=list)
+    closing: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
 
 def combinations(request: CasesRequest) -> list[Combination]:
@@ -134,9 +136,11 @@ class Planner:
 
     def _group(self, bundles: Sequence[Bundle], model: str | None, stack: contextlib.AsyncExitStack) -> Group:
         backend = self._bench.backend(bundles, model)
+        group = Group(backend)
         if self._bench.closes:
-            stack.push_async_callback(backend.aclose)
-        return Group(backend)
+            group.closing.push_async_callback(backend.aclose)
+        stack.push_async_callback(group.closing.aclose)
+        return group
 
     def _selected(self, bundle: Bundle) -> list[BundleCase]:
         globs = self._request.cases

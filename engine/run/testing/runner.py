@@ -95,6 +95,7 @@ class Runner:
                 async with contextlib.aclosing(self._run_group(group, scripts)) as trials:
                     async for trial in trials:
                         yield trial
+                await group.closing.aclose()
 
     def report(self) -> Report:
         """Return what came of the trials that have ended."""
