@@ -80,6 +80,15 @@ async def test_cases_are_recorded_and_replayed(tmp_path: Path, tested: Path) -> 
     assert str(tmp_path) not in "".join(first.values())
 
 
+async def test_a_wide_glob_takes_no_recording_for_cases(tmp_path: Path, tested: Path) -> None:
+    manifest = tested / "bundle.yaml"
+    manifest.write_text(manifest.read_text().replace("tests/*.yaml", "tests/**/*"))
+    await record(tmp_path, tested)
+    assert list(recordings(tested)) == ["a-comment.json", "another-comment.json"]
+    assert len(load_bundle(tested).cases) == 2
+    assert [trial.state for trial in await replay(tmp_path, tested)] == ["passed"] * 2
+
+
 async def test_the_recorded_reply_is_what_is_judged(tmp_path: Path, tested: Path) -> None:
     await record(tmp_path, tested)
     path = tested / "tests" / "recordings" / "a-comment.json"
