@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.manifest.engine_model import Operation
     from engine.run import Assignment, Plan, Review, RunResult, RunSettings, Session
     from engine.run.doctor import Check
+    from engine.run.enforcement import Enforcer
     from engine.run.testing import CasesRequest, Runner, Subject
 
 Fetch = Callable[[str], object]
@@ -128,7 +129,12 @@ class App:
 
     @contextlib.asynccontextmanager
     async def session(
-        self, request: RunRequest, *, backend: Backend | None = None, fetch: Fetch | None = None
+        self,
+        request: RunRequest,
+        *,
+        backend: Backend | None = None,
+        fetch: Fetch | None = None,
+        enforcer: Enforcer | None = None,
     ) -> AsyncIterator[Session]:
         """Plan a run and have everything ready for it; nothing is written before `Session.run`.
 
@@ -136,6 +142,7 @@ class App:
             request: What to run.
             backend: A backend to use instead of the configured one; it stays open.
             fetch: Downloads missing weights; without it, missing weights only allow to plan and render.
+            enforcer: Remembers which constraints of `backend` were seen in force, from session to session.
         """
         from engine.run import Services, Session
         from engine.tools import ScriptRunner
@@ -149,7 +156,7 @@ class App:
             scripts = await stack.enter_async_context(ScriptRunner())
             services = Services(self.root, used, scripts)
             plan = await self.plan(request, bundles, used)
-            yield Session(plan, services, self._settings(request, used), self.log, ChangeStore)
+            yield Session(plan, services, self._settings(request, used), self.log, ChangeStore, enforcer=enforcer)
 
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
         """Check what a run of these bundles needs, or without bundles all that the backend offers.

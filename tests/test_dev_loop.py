@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_parts import ScriptedBackend
-from projects import MANIFEST, SOURCE, call
+from projects import MANIFEST, SOURCE, call, make_bundle
 
 from engine.app import App
 from engine.errors import BackendUnavailable, ConfigError
@@ -263,6 +263,41 @@ async def test_a_bundle_that_takes_the_node_no_more_says_why(bundle, project) ->
         (bundle / "bundle.yaml").write_text(MANIFEST.replace("types: [function, method]}", when))
         missing = await told.next(NodeMissing)
         assert missing.reason == "the bundle does not take first: its nodes.when leaves it out"
+
+
+async def test_a_save_in_a_parent_begins_a_preview(bundle, project, tmp_path) -> None:
+    child = tmp_path / "child"
+    child.mkdir()
+    (child / "bundle.yaml").write_text("format: 1\nname: child\nextends: ../note\n")
+    async with following(child, project, ScriptedBackend([call("x")])) as told:
+        assert (await told.next(Started)).bundle == "child"
+        await told.next(Finished)
+        (bundle / PROMPT).write_text("From the parent: {{ node.text }}\n")
+        assert "From the parent: def first(a):" in lines((await told.next(PromptRendered)).prompt, "+")
+        await told.next(Finished)
+
+
+async def test_a_bundle_is_found_by_its_name_in_the_project_and_followed_through_a_new_one(project) -> None:
+    folder = make_bundle(project / "bundles/note")
+    async with following("note", project, ScriptedBackend([call("x")])) as told:
+        await told.next(Finished)
+        (folder / "bundle.yaml").write_text(MANIFEST.replace("name: note", "name: remark").replace("3", "2"))
+        assert (await told.next(Started)).bundle == "remark"
+        await told.next(Finished)
+
+
+async def test_a_case_that_is_saved_is_no_reason_for_a_preview(bundle, project) -> None:
+    (bundle / "bundle.yaml").write_text(MANIFEST + "tests: tests/*.yaml\n")
+    async with following(bundle, project, ScriptedBackend([call("x")])) as told:
+        await told.next(Finished)
+        (bundle / "tests").mkdir()
+        (bundle / "tests/a.yaml").write_text("format: 1\ncases: nonsense\n")
+        assert [item.code for item in (await told.next(Validated, current=False)).diagnostics]
+        (bundle / PROMPT).write_text("Next: {{ node.text }}\n")
+        await told.next(Validated)
+        (bundle / "tests/a.yaml").unlink()
+        started = await told.next(Started)
+        assert started.number == 2
 
 
 async def test_a_failing_backend_leaves_the_loop_alive(bundle, project) -> None:

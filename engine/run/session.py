@@ -93,6 +93,7 @@ class Session:
         settings: How to do it.
         open_log: Opens the event log.
         open_store: Opens the change store of a project.
+        enforcer: Remembers which constraints of this backend were seen in force, from session to session.
     """
 
     def __init__(
@@ -102,7 +103,10 @@ class Session:
         settings: RunSettings,
         open_log: Callable[[], EventLog],
         open_store: Callable[[Path], ChangeStore],
+        *,
+        enforcer: Enforcer | None = None,
     ) -> None:
+        self._enforcer = enforcer or Enforcer(services.backend, allow=settings.allow_unconstrained)
         self.plan, self._services, self._settings = plan, services, settings
         self._open_log, self._open_store = open_log, open_store
         self.run_id = new_run_id()
@@ -131,7 +135,7 @@ class Session:
             used = {task.bundle.name for task in self.plan.tasks}
             needed = [one for one in self.plan.assignments if one.bundle.name in used]
             left_out = await prepare(backend, needed)
-            findings = await Enforcer(backend, allow=self._settings.allow_unconstrained).check(needed)
+            findings = await self._enforcer.check(needed)
             self.plan = self.plan.without_constraints(findings.bare)
             self._checked = (*left_out, *findings.notes)
         return self._checked

@@ -20,9 +20,10 @@ from engine.bundle.source import MANIFESTS
 from engine.diagnostics import Diagnostic
 from engine.errors import ConfigError, EngineError
 from engine.reload import Reload, Watcher
+from engine.run.enforcement import Enforcer
 from engine.tui.dev.events import Cancelled, Cause, Decided, DevEvent, Failed, NodeRow, Said, Started, Validated
 from engine.tui.dev.pin import Pin
-from engine.tui.dev.preview import Previewer
+from engine.tui.dev.preview import Previewer, Source
 
 _log = logging.getLogger("engine.tui")
 Listener = Callable[[DevEvent], None]
@@ -82,7 +83,7 @@ class DevLoop:
         self._broken: asyncio.Future[None]
         self._listener: Listener | None = None
         self._bundle: Bundle | None = None
-        self._backend: tuple[object, StreamTap] | None = None
+        self._source: Source | None = None
         self._preview: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._number = 0
@@ -113,7 +114,7 @@ class DevLoop:
         self._stack.push_async_callback(self._cancel)
         self._bundle = self._of(self._watcher.catalog)
         if self._bundle is not None:
-            await self._backend_for(self._bundle, self._fetch)
+            await self._source_for(self._bundle, self._fetch)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -209,14 +210,15 @@ class DevLoop:
             self._previewer.ended = False
             self._tell(Started(number, cause, bundle.name))
             try:
-                backend = await self._backend_for(bundle, _fetch_quietly if self.options.run else None)
+                source = await self._source_for(bundle, _fetch_quietly if self.options.run else None)
                 request = replace(self._previewer.request, bundles=[bundle])
-                await self._previewer.make(request, backend, began)
+                await self._previewer.make(request, source, began)
             except asyncio.CancelledError:
                 if not self._previewer.ended:
                     self._tell(Cancelled())
                 raise
             except EngineError as error:
+                self._ask_again()
                 self._tell(Failed(str(error)))
             except Exception as error:  # noqa: BLE001 - whatever breaks one preview must not end the loop
                 _log.exception("a preview broke")
@@ -224,22 +226,29 @@ class DevLoop:
             finally:
                 self._previewer.busy = self._previewer.busy and number != self._number
 
-    async def _backend_for(self, bundle: Bundle, fetch: Fetch | None) -> StreamTap:
+    async def _source_for(self, bundle: Bundle, fetch: Fetch | None) -> Source:
         """Return the backend of the bundle's model: the one that is open, unless the manifest names another by now."""
-        if self._given is not None:
-            return StreamTap(self._given, self._previewer.hear)
         key = bundle.manifest.model.id, bundle.manifest.model.role
-        if self._backend is None or self._backend[0] != key:
+        if self._source is None or (self._source.key != key and self._given is None):
             await self._close_backend()
             request = replace(self._previewer.request, bundles=[bundle])
-            inner = await asyncio.to_thread(self.app.backend, request, [bundle], fetch)
-            self._backend = key, StreamTap(inner, self._previewer.hear)
-        return self._backend[1]
+            inner = self._given
+            if inner is None:
+                inner = await asyncio.to_thread(self.app.backend, request, [bundle], fetch)
+            tap = StreamTap(inner, self._previewer.hear)
+            self._source = Source(tap, Enforcer(tap, allow=request.allow_unconstrained), key)
+        return self._source
+
+    def _ask_again(self) -> None:
+        """Let the next preview see anew which constraints are in force: what was missing may have been mended."""
+        if self._source is not None:
+            enforcer = Enforcer(self._source.backend, allow=self._previewer.request.allow_unconstrained)
+            self._source = replace(self._source, enforcer=enforcer)
 
     async def _close_backend(self) -> None:
-        backend, self._backend = self._backend, None
-        if backend is not None:
-            await backend[1].aclose()
+        source, self._source = self._source, None
+        if source is not None and self._given is None:
+            await source.backend.aclose()
 
     async def _cancel(self) -> None:
         if self._preview is not None:

@@ -11,6 +11,7 @@ from engine.app import App, RunRequest
 from engine.backends import StreamTap
 from engine.events import ErrorOccurred, ModelRequested, ModelResponded, ToolCalled, ToolReturned
 from engine.run import Review, RunResult, Session, Task
+from engine.run.enforcement import Enforcer
 from engine.tui.dev.difference import compare
 from engine.tui.dev.events import (
     DevEvent,
@@ -31,6 +32,21 @@ from engine.tui.dev.words import prompt_text, tool_lines
 from engine.workspace import ChangeStore, Decision
 
 Tell = Callable[[DevEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where completions come from, and which constraints were seen in force there: once is enough for all previews.
+
+    Attributes:
+        backend: The backend.
+        enforcer: Remembers them.
+        key: What the backend was made for.
+    """
+
+    backend: StreamTap
+    enforcer: Enforcer
+    key: object = None
 
 
 @dataclass(slots=True)
@@ -75,18 +91,18 @@ class Previewer:
         if self._listening:
             self.tell(Piece(text))
 
-    async def make(self, request: RunRequest, backend: StreamTap, began: float) -> None:
+    async def make(self, request: RunRequest, source: Source, began: float) -> None:
         """Make one preview.
 
         Args:
             request: The run, with the bundle.
-            backend: Where completions come from.
+            source: Where completions come from.
             began: `time.perf_counter()` when the reason for it was heard of.
 
         Raises:
             EngineError: It cannot be made.
         """
-        async with self.app.session(request, backend=backend) as session:
+        async with self.app.session(request, backend=source.backend, enforcer=source.enforcer) as session:
             task = self._find(session)
             if task is None:
                 return
