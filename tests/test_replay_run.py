@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from kernel_parts import ScriptedBackend
 from projects import call, make_project
+from scripted_server import ScriptedServer
 
 from engine.app import App, RunRequest
-from engine.backends import EmbeddedBackend
+from engine.backends import CompletionRequest, EmbeddedBackend, OpenAIBackend
 from engine.backends.base import Backend
 from engine.backends.replay import Label, RecordingBackend, ReplayBackend, Tape, dump_tape, load_tape
 from engine.errors import UnenforcedError
+from engine.manifest.bundle_model import Sampling
 from engine.run import RunResult
 
 LABEL = Label(bundle="note", case="a run")
@@ -95,3 +97,44 @@ async def test_the_embedded_model_is_recorded_alike_twice_and_replayed(
     assert player.problem() is None
     assert [change.after for change in replayed.changes] == [change.after for change in recorded.changes]
     assert [task.turns for task in replayed.tasks] == [task.turns for task in recorded.tasks]
+
+
+@pytest.mark.parametrize(("dialect", "sent"), [("llama_cpp", {"cache_prompt": False}), ("vllm", {}), ("plain", {})])
+async def test_requests_are_recorded_afresh(server: ScriptedServer, dialect: str, sent: dict[str, object]) -> None:
+    server.routes["/lora-adapters"] = []
+    backend = OpenAIBackend(server.api, dialect=dialect)
+    ask = CompletionRequest([{"role": "user", "content": "Hello."}])
+    try:
+        await backend.complete(ask)
+        recorder = RecordingBackend(backend)
+        await recorder.complete(ask)
+        _ = [piece async for piece in recorder.stream(ask)]
+    finally:
+        await backend.aclose()
+    plain, *recorded = [request.body for request in server.requests if request.path.endswith("/chat/completions")]
+    assert len(recorded) == 2
+    assert "cache_prompt" not in plain
+    assert [{key: body[key] for key in ("cache_prompt",) if key in body} for body in recorded] == [sent, sent]
+
+
+@pytest.mark.embedded
+async def test_what_is_recorded_does_not_depend_on_what_was_asked_before(weights: Path) -> None:
+    asks = [
+        CompletionRequest(
+            [{"role": "user", "content": f"Count the {what} in the garden."}], sampling=Sampling(max_tokens=60)
+        )
+        for what in ("apples", "pears", "plums", "pears and plums")
+    ]
+    recorded = []
+    for order in (asks, asks[::-1]):
+        backend = EmbeddedBackend(weights, parallel=2)
+        try:
+            recorder = RecordingBackend(backend)
+            for ask in order:
+                await recorder.complete(ask)
+        finally:
+            await backend.aclose()
+        tape = recorder.tape(LABEL)
+        recorded.append({dump_tape(tape.model_copy(update={"turns": (turn,)})) for turn in tape.turns})
+    assert recorded[0] == recorded[1]
+    assert len(recorded[0]) == len(asks)
