@@ -576,6 +576,12 @@ async def test_huge_files_and_broken_characters(client: Editor, full: Path) -> N
     assert await client.codes_of(prompt) == ["L007"]
     client.change(prompt, "{{ node.text }}")
     assert await client.codes_of(prompt) == []
+    tools = "".join(f"  - {{path: tools/add_comment.pym, name: t{number}}}\n" for number in range(1000))
+    client.change(manifest, FULL.replace("tools:\n", f"tools:\n{tools}").replace("ol: add_comment", "ol: "))
+    assert len(await client.choices(manifest, "termination_tool: ")) == 500  # the list is cut, and says so
+    client.change(manifest, client.texts[manifest][0].replace("ol: ", "ol: t999"))
+    assert '"maxLength": 60' not in await client.docs(manifest, "ol: t999", by=5)
+    assert await client.codes_of(manifest) == []
 
 
 async def test_nothing_but_messages_is_on_standard_output(client: Editor, full: Path) -> None:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 from engine.lsp.positions import Lines
@@ -79,18 +79,20 @@ class Outline:
 
     def keys(self, path: JsonPath) -> list[str]:
         """Return the keys of a mapping."""
-        return [slot.text for slot in self.slots if slot.role == "key" and slot.path == path and slot.text]
+        return [slot.text for slot in self.key_slots(path)]
+
+    def key_slots(self, path: JsonPath) -> list[Slot]:
+        """Return where the keys of a mapping stand."""
+        return self._keys.get(path, [])
 
     def key(self, path: JsonPath) -> Slot | None:
         """Return where the key of a value stands."""
-        if not path:
-            return None
-        mine = (slot for slot in self.slots if slot.role == "key" and slot.path == path[:-1])
+        mine = self.key_slots(path[:-1]) if path else []
         return next((slot for slot in mine if slot.text == path[-1]), None)
 
     def value(self, path: JsonPath) -> Slot | None:
         """Return where a value stands."""
-        return next((slot for slot in self.slots if slot.role == "value" and slot.path == path), None)
+        return self._values.get(path)
 
     def values(self, *pattern: str | int) -> Iterator[Slot]:
         """Yield the values whose path fits a pattern, in which `*` stands for any step."""
@@ -98,10 +100,43 @@ class Outline:
 
     def count(self, path: JsonPath) -> int:
         """Return how many items a list has."""
-        depth = len(path)
-        below = (slot for slot in self.slots if len(slot.path) > depth and slot.path[:depth] == path)
-        steps = {slot.path[depth] for slot in below if not (slot.flow and slot.first == slot.last)}
-        return sum(isinstance(step, int) for step in steps)
+        return len(self._items.get(path, ()))
+
+    def extent(self, path: JsonPath) -> tuple[int, int]:
+        """Return where the first key or value of a part begins, and where its last one ends."""
+        return self._extents.get(path, (0, 0))
+
+    @cached_property
+    def _keys(self) -> dict[JsonPath, list[Slot]]:
+        found: dict[JsonPath, list[Slot]] = {}
+        for slot in self.slots:
+            if slot.role == "key" and slot.text:
+                found.setdefault(slot.path, []).append(slot)
+        return found
+
+    @cached_property
+    def _values(self) -> dict[JsonPath, Slot]:
+        return {slot.path: slot for slot in reversed(self.slots) if slot.role == "value"}
+
+    @cached_property
+    def _items(self) -> dict[JsonPath, set[int]]:
+        found: dict[JsonPath, set[int]] = {}
+        for slot in self.slots:
+            if not (slot.flow and slot.first == slot.last):
+                for depth, step in enumerate(slot.path):
+                    if isinstance(step, int):
+                        found.setdefault(slot.path[:depth], set()).add(step)
+        return found
+
+    @cached_property
+    def _extents(self) -> dict[JsonPath, tuple[int, int]]:
+        found: dict[JsonPath, tuple[int, int]] = {}
+        for slot in self.slots:
+            if slot.text:
+                for depth in range(1, len(slot.path) + 1):
+                    first, last = found.get(slot.path[:depth], (slot.first, 0))
+                    found[slot.path[:depth]] = (first, max(last, slot.last))
+        return found
 
 
 def fits(path: JsonPath, pattern: tuple[str | int, ...]) -> bool:

@@ -17,12 +17,14 @@ from engine.diagnostics import CODES
 from engine.lsp import actions, completion, definition, hover, pages, replies, symbols
 from engine.lsp.desk import Desk
 from engine.lsp.documents import path_of
+from engine.lsp.newest import Worker
 from engine.lsp.positions import Lines
 from engine.lsp.protocol import Protocol, serve
 from engine.lsp.view import Request
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
+_LONG = 20_000
 _TRIGGERS = [".", "|", "{", "%", '"', "'", "/", "@", "[", ":", " "]
 
 
@@ -32,6 +34,7 @@ class EngineServer(LanguageServer):
     def __init__(self) -> None:
         super().__init__("engine", version("bundle-engine"), protocol_cls=Protocol, converter_factory=default_converter)
         self.desk = Desk(self._publish)
+        self._answers = Worker()
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log what went wrong on standard error; the client is not bothered with it."""
@@ -46,6 +49,12 @@ class EngineServer(LanguageServer):
     async def ask(self, uri: str, position: types.Position) -> Request | None:
         """Return the question about a place."""
         return await self.desk.request(uri, (position.line, position.character))
+
+    async def answer(self, function: Callable[[Request], T], request: Request) -> T:
+        """Answer a question; about a long text in a thread, so that others need not wait."""
+        if len(request.text) < _LONG:
+            return function(request)
+        return await self._answers.do(function, request)
 
 
 def main() -> int:
@@ -140,7 +149,7 @@ def _questions(server: EngineServer) -> None:
         request = await server.ask(params.text_document.uri, params.position)
         if request is None:
             return None
-        choices = completion.complete(request)
+        choices = await server.answer(completion.complete, request)
         return replies.completion(request, choices, desk.buffers.encoding, snippets=_snippets(server))
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
@@ -152,13 +161,14 @@ def _questions(server: EngineServer) -> None:
             return None
         place, encoding = (params.position.line, params.position.character), desk.buffers.encoding
         found = actions.touching(known[0].text, known[1], (place, place), encoding)
-        return replies.hover(request, hover.with_pages(hover.hover(request), request, found), encoding)
+        about = await server.answer(hover.hover, request)
+        return replies.hover(request, hover.with_pages(about, request, found), encoding)
 
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     @_guarded
     async def defined(params: types.DefinitionParams) -> types.Location | None:
         request = await server.ask(params.text_document.uri, params.position)
-        target = definition.definition(request) if request is not None else None
+        target = await server.answer(definition.definition, request) if request is not None else None
         if target is None:
             return None
         place = replies.text_range(Lines(target.text), target.first, target.last, desk.buffers.encoding)
@@ -170,7 +180,7 @@ def _questions(server: EngineServer) -> None:
         request = await server.ask(params.text_document.uri, types.Position(0, 0))
         if request is None:
             return None
-        return replies.symbols(request, symbols.symbols(request), desk.buffers.encoding)
+        return replies.symbols(request, await server.answer(symbols.symbols, request), desk.buffers.encoding)
 
 
 def _snippets(server: EngineServer) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from engine.lsp.outline import Outline, read_outline
+from engine.lsp.outline import Outline, Slot, read_outline
 from engine.lsp.script_context import declared_externals, declared_inputs
 from engine.lsp.view import Request
 from engine.manifest import JsonPath
@@ -41,7 +41,7 @@ class Symbol:
 def symbols(request: Request) -> list[Symbol]:
     """Return the symbols of a document."""
     if request.kind in ("manifest", "cases", "settings"):
-        return _below(read_outline(request.text), ())
+        return list(_below(read_outline(request.text), ()))
     if request.kind == "script":
         named = [(name, "input", at) for name, at in declared_inputs(request.text).items()]
         named += [(name, "external", at) for name, at in declared_externals(request.text).items()]
@@ -55,26 +55,23 @@ def _named(name: str, look: str, at: int) -> Symbol:
     return Symbol(name, look, at, at + len(name), at, at + len(name))  # type: ignore[arg-type]  # one of the looks
 
 
-def _below(outline: Outline, path: JsonPath) -> list[Symbol]:
-    keys = [slot for slot in outline.slots if slot.role == "key" and slot.path == path and slot.text]
-    found = [
-        _symbol(outline, (*path, slot.text), Symbol(slot.text, "key", slot.first, slot.last, slot.first, slot.last))
-        for slot in keys
-        if outline.text[slot.last : slot.last + 1] == ":"
-    ]
+def _below(outline: Outline, path: JsonPath) -> tuple[Symbol, ...]:
+    if len(path) >= _DEPTH:
+        return ()
+    keys = (slot for slot in outline.key_slots(path) if outline.text[slot.last : slot.last + 1] == ":")
+    found = [_symbol(outline, (*path, slot.text), slot.text, slot) for slot in keys]
     for index in range(outline.count(path)):
         item = (*path, index)
-        inner = [slot for slot in outline.slots if slot.path[: len(item)] == item and slot.text]
-        if inner:
-            head = inner[0]
-            label = outline.value((*item, "name")) or outline.value((*item, "path")) or outline.value(item)
-            name = label.text if label is not None and label.text else f"[{index}]"
-            found.append(_symbol(outline, item, Symbol(name, "item", head.first, head.last, head.first, head.last)))
-    return found
+        head = outline.value((*item, "name")) or outline.value((*item, "path")) or outline.value(item)
+        name = head.text if head is not None and head.text else f"[{index}]"
+        found.append(_symbol(outline, item, name, None))
+    return tuple(found)
 
 
-def _symbol(outline: Outline, path: JsonPath, plain: Symbol) -> Symbol:
-    """Add what is below, and reach to its end."""
-    below = tuple(_below(outline, path)) if len(path) < _DEPTH else ()
-    inside = [slot.last for slot in outline.slots if slot.path[: len(path)] == path]
-    return replace(plain, last=max([plain.last, *inside]), below=below)
+def _symbol(outline: Outline, path: JsonPath, name: str, key: Slot | None) -> Symbol:
+    """Return a part with what is below; an item is named at its beginning."""
+    first, last = outline.extent(path)
+    if key is not None:
+        first, last = key.first, max(last, key.last)
+        return Symbol(name, "key", first, last, key.first, key.last, _below(outline, path))
+    return Symbol(name, "item", first, last, first, first, _below(outline, path))
