@@ -13,6 +13,7 @@ from engine.bundle.migrate.comments import Comments
 from engine.manifest import JsonPath
 
 _WIDTH = 100
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FIRST = re.compile(r"[^\W\d]|[0-9./(]")
 _NOT_FLAT = re.compile(r"[,\[\]{}:?*&!|>%@`#]")
@@ -49,13 +50,23 @@ def scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return json.dumps(value)
+        return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))  # YAML 1.1 wants a dot in every float
     text = str(value)
     if _FIRST.match(text) and text.isprintable() and _is_text(text):
         return text
     if text.isprintable() and "'" not in text and ("\\" in text or '"' in text):
         return f"'{text}'"
-    return json.dumps(text, ensure_ascii=not text.replace("\n", "").isprintable())
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in double quotes, with the escapes of YAML for what is not printable."""
+    return '"' + "".join(_ESCAPES.get(char) or (char if char.isprintable() else _escape(char)) for char in text) + '"'
+
+
+def _escape(char: str) -> str:
+    number = ord(char)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _is_text(text: str) -> bool:
@@ -125,5 +136,5 @@ def _on_one_line(value: Any) -> str:
 def _flow_scalar(value: Any) -> str:
     text = scalar(value)
     if text == value and _NOT_FLAT.search(text):
-        return json.dumps(text, ensure_ascii=False)
+        return _quoted(text)
     return text
