@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from engine.bundle import Bundle, Catalog, load_bundle, validate, validation
 from engine.bundle.archive import read_zip
 from engine.bundle.check import check_bundles
+from engine.bundle.fixing import plan_fixes, write_fixes
 from engine.bundle.locate import locate, read_all
 from engine.bundle.source import BundleSource, read_folder
+from engine.diagnostics import Edit
 from engine.errors import BundleError, PromptError
 
 TOOL = '"""Note better."""\nresult = "child"\nresult\n'
@@ -171,6 +173,28 @@ def test_a_parents_surprise_is_told_until_it_is_replaced() -> None:
     base(Path("base"), **{"bundle.yaml": FILES["bundle.yaml"] + "version: 2024-01-01\n"})
     child(Path("child"), "model: {plugin: smollm}\n")
     assert [line.split()[:2] for line in found(".")] == [["base/bundle.yaml:12:", "Y004"]]
+
+
+def test_certain_repairs_are_made_in_the_file_of_the_child() -> None:
+    base(Path("base"))
+    text = "limits: {second: 9}\ntools: [{name: note, limit: {seconds: 1}}]\n"
+    child(Path("child"), text)
+    first, second = validate(["child"], use_cache=False)
+    assert first.fix == Edit(first.span, "seconds")
+    assert second.fix == Edit(second.span, "limits")
+    write_fixes(plan_fixes(["child"]).files)
+    assert Path("child/bundle.yaml").read_text() == CHILD + text.replace("limit:", "limits:").replace(
+        "second:", "seconds:"
+    )
+    assert found(".") == []
+
+
+def test_a_parents_finding_keeps_its_repair() -> None:
+    base(Path("base"), **{"bundle.yaml": FILES["bundle.yaml"] + "limits: {second: 9}\n"})
+    child(Path("child"))
+    [finding] = validate(["child"], use_cache=False)
+    assert (finding.span.file, finding.fix) == ("base/bundle.yaml", Edit(finding.span, "seconds"))
+    assert plan_fixes(["child"]).files == ()
 
 
 # -- parents that are not there

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
@@ -96,11 +96,24 @@ def _read(document: Document, kind: Kind) -> Typed[Any]:
     if refused is None and not document.tainted:
         return Typed(model, document.diagnostics)
     errors = list(validator(kind).iter_errors(document.data))
-    found = with_fixes(document, schema_findings(document, errors), errors, kind)
+    found = schema_findings(document, errors)
+    found = _own_fixes(document, found, kind) if document.parts else with_fixes(document, found, errors, kind)
     if refused is not None and not found and not document.tainted:
         found = _typed_findings(document, refused)
     findings = tuple(finding.diagnostic for finding in found)
     return _salvage(document, model_type, found, (*document.diagnostics, *findings))
+
+
+def _own_fixes(document: Document, found: Iterable[SchemaFinding], kind: Kind) -> list[SchemaFinding]:
+    """Give findings of a merged document the repairs that are certain in what its author wrote."""
+    own = document.written
+    errors = list(validator(kind).iter_errors(own.data))
+    mended = (item.diagnostic for item in with_fixes(own, schema_findings(own, errors), errors, kind))
+    fixes = {(item.code, item.span): item.fix for item in mended}
+    return [
+        SchemaFinding(replace(item.diagnostic, fix=fixes.get((item.diagnostic.code, item.diagnostic.span))), item.path)
+        for item in found
+    ]
 
 
 def _typed_findings(document: Document, error: ValidationError) -> list[SchemaFinding]:
