@@ -244,6 +244,14 @@ async def test_an_edit_of_a_parent_checks_those_that_build_on_it(client: Editor,
     client.change(manifest, client.texts[manifest][0] + "loop: {termination_tool: add_comment}\n")
     target = await client.target(manifest, "tool: add_c", by=8)
     assert target == ((full / "tools/add_comment.pym").as_uri(), 0, 0)
+    client.change(manifest, client.texts[manifest][0].replace("../full", ""))
+    assert set(await client.choices(manifest, "extends: ")) == {"../full"}
+    client.change(manifest, client.texts[manifest][0].replace("extends: ", "extends: ../full"))
+    client.open(prompt, '{% extends "@parent/prompts/user.md.j2" %}')
+    assert await client.codes_of(prompt) == []
+    assert "@parent/prompts/user.md.j2" in await client.choices(prompt, '{% extends "')
+    target = await client.target(prompt, "@parent/prompts", by=10)
+    assert target == ((full / "prompts/user.md.j2").as_uri(), 0, 0)
     client.open(full / "bundle.yaml", "format: 1\n\t- broken")
     await client.until(lambda: client.codes(manifest) == ["X004"])
 
@@ -615,19 +623,19 @@ async def test_exit_without_shutdown_is_an_error(full: Path) -> None:
         assert await asyncio.wait_for(client.process.wait(), 20) == 1
 
 
-@pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
+@pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGINT"])
 async def test_a_client_that_goes_away_leaves_no_process(full: Path, how: str) -> None:
     script = full / "tools/add_comment.pym"
     async with editor(full.parent) as client:
         client.open(script, TOOL + "\n# new\n{}\n")
         await client.codes_of(script)
         below = descendants(client.process.pid)
-        if how == "SIGTERM":
-            client.process.send_signal(signal.SIGTERM)
-        else:
+        if how == "end of input":
             client.process.stdin.close()  # type: ignore[union-attr]  # a pipe
+        else:
+            client.process.send_signal(signal.Signals[how])
         code = await asyncio.wait_for(client.process.wait(), 20)
-        assert code == (143 if how == "SIGTERM" else 1)
+        assert code == {"end of input": 1, "SIGTERM": 143, "SIGINT": 130}[how]
         assert wait_until_gone(below) == set()
 
 
