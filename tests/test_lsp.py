@@ -481,6 +481,41 @@ def prompt_column(text: str, mark: str) -> int:
     return text.index(mark)
 
 
+async def test_references_and_renaming(client: Editor, full: Path) -> None:
+    manifest, prompt, cases = full / "bundle.yaml", full / "prompts/user.md.j2", full / "tests/cases.yaml"
+    client.open(manifest, FULL.replace("- path: tools", "- name: 'note'\n    path: tools"))
+    client.open(prompt, "params.tone {{ params . tone }} {{ params.tones }}{{ 'params.tone' }}{# params.tone #}")
+    client.open(cases)
+    at_name = client.place(prompt, "params . tone", by=10)
+    context = types.ReferenceContext(include_declaration=True)
+    asked = types.ReferenceParams(context, at_name.text_document, at_name.position)
+    found = await client.text_document_references_async(asked)
+    places = [(Path(item.uri).name, item.range.start.line, item.range.start.character) for item in found or []]
+    assert places == [
+        ("bundle.yaml", MANIFEST_LINES["  system:"], 38),
+        ("bundle.yaml", MANIFEST_LINES["  tone:"], 2),
+        ("user.md.j2", 0, 24),
+        ("cases.yaml", 6, 13),
+    ]
+
+    async def rename(path: Path, mark: str, by: int, new: str) -> dict[str, int]:
+        place = client.place(path, mark, by=by)
+        params = types.RenameParams(place.text_document, place.position, new)
+        edit = await client.text_document_rename_async(params)
+        changes = edit.changes if edit is not None else None
+        assert all(item.new_text == new for edits in (changes or {}).values() for item in edits)
+        return {Path(uri).name: len(edits) for uri, edits in (changes or {}).items()}
+
+    assert await rename(prompt, "params . tone", 10, "mood") == {"bundle.yaml": 2, "user.md.j2": 1, "cases.yaml": 1}
+    assert await rename(manifest, "adapter: fixer", 10, "mender") == {"bundle.yaml": 2}
+    assert await rename(manifest, "[guide]", 2, "manual") == {"bundle.yaml": 2}
+    assert await rename(manifest, "'note'", 3, "remark") == {"bundle.yaml": 1}
+    assert await rename(cases, "tool: add_c", 8, "other") == {}  # no name of the manifest's
+    assert await rename(prompt, "params . tone", 10, "not a name") == {}
+    prepared = types.PrepareRenameParams(at_name.text_document, at_name.position)
+    assert await client.text_document_prepare_rename_async(prepared) == at(0, 24, 28)
+
+
 async def test_symbols(client: Editor, full: Path) -> None:
     manifest, script = full / "bundle.yaml", full / "tools/add_comment.pym"
     client.open(manifest)

@@ -39,6 +39,9 @@ async def ask(client: Editor, path: Path, choose: random.Random) -> None:
     await client.text_document_completion_async(types.CompletionParams(document, at))
     await client.text_document_hover_async(types.HoverParams(document, at))
     await client.text_document_definition_async(types.DefinitionParams(document, at))
+    context = types.ReferenceContext(include_declaration=True)
+    await client.text_document_references_async(types.ReferenceParams(context, document, at))
+    await client.text_document_rename_async(types.RenameParams(document, at, "other"))
     await client.text_document_document_symbol_async(types.DocumentSymbolParams(document))
     await client.offered(path, types.Range(at, at))
 

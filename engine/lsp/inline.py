@@ -10,7 +10,8 @@ from engine.lsp.template_context import TemplateCursor, expression_cursor, templ
 from engine.lsp.things import EXPRESSIONS, thing_at
 from engine.manifest import JsonPath
 
-_TEXTS = (("prompts", "system", "text"), ("prompts", "user", "text"))
+TEMPLATES = (("prompts", "system", "text"), ("prompts", "user", "text"))
+"""The values that are templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def inline_at(text: str, offset: int) -> Inline | None:
     outline = read_outline(text)
     inside = [slot for slot in outline.slots if slot.role == "value" and slot.start <= offset <= slot.end]
     for slot in reversed(inside):
-        if slot.path in _TEXTS:
+        if slot.path in TEMPLATES:
             body = text[slot.start : slot.end]
             moved = template_cursor(body, offset - slot.start)
             return Inline(slot.path, body, _moved(moved, slot.start) if moved else None, None)

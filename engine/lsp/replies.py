@@ -10,10 +10,11 @@ from lsprotocol import types
 from engine.diagnostics import Diagnostic, Edit, Span, printable
 from engine.lsp.actions import Action
 from engine.lsp.completion import Choice
-from engine.lsp.documents import Buffer
+from engine.lsp.documents import Buffer, Buffers
 from engine.lsp.hover import Docs
 from engine.lsp.positions import Encoding, Lines, Place
 from engine.lsp.symbols import Symbol
+from engine.lsp.things import Target
 from engine.lsp.view import Request
 
 MAX_CHOICES = 500
@@ -138,6 +139,21 @@ def hover(request: Request, docs: Docs | None, encoding: Encoding) -> types.Hove
         return None
     where = text_range(Lines(request.text), docs.first, docs.last, encoding) if docs.last > docs.first else None
     return types.Hover(_markdown(docs.text), where)
+
+
+def location(target: Target, buffers: Buffers) -> types.Location:
+    """Return a place to go to as the protocol has it."""
+    where = text_range(Lines(target.text), target.first, target.last, buffers.encoding)
+    return types.Location(buffers.uri(target.path), where)
+
+
+def renaming(found: Iterable[Target], name: str, buffers: Buffers) -> types.WorkspaceEdit:
+    """Return the edit that writes another name at all places."""
+    changes: dict[str, list[types.TextEdit]] = {}
+    for target in found:
+        place = location(target, buffers)
+        changes.setdefault(place.uri, []).append(types.TextEdit(place.range, name))
+    return types.WorkspaceEdit(changes=changes)
 
 
 def symbols(request: Request, found: Iterable[Symbol], encoding: Encoding) -> list[types.DocumentSymbol]:

@@ -14,7 +14,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import default_converter
 
 from engine.diagnostics import CODES
-from engine.lsp import actions, completion, definition, hover, pages, replies, symbols
+from engine.lsp import actions, completion, definition, hover, occurrences, pages, replies, symbols
 from engine.lsp.desk import Desk
 from engine.lsp.documents import path_of
 from engine.lsp.newest import Worker
@@ -69,6 +69,7 @@ def make_server() -> EngineServer:
     _lifecycle(server)
     _documents(server)
     _questions(server)
+    _names(server)
     _actions(server)
     return server
 
@@ -169,10 +170,7 @@ def _questions(server: EngineServer) -> None:
     async def defined(params: types.DefinitionParams) -> types.Location | None:
         request = await server.ask(params.text_document.uri, params.position)
         target = await server.answer(definition.definition, request) if request is not None else None
-        if target is None:
-            return None
-        place = replies.text_range(Lines(target.text), target.first, target.last, desk.buffers.encoding)
-        return types.Location(desk.buffers.uri(target.path), place)
+        return replies.location(target, desk.buffers) if target is not None else None
 
     @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
     @_guarded
@@ -181,6 +179,35 @@ def _questions(server: EngineServer) -> None:
         if request is None:
             return None
         return replies.symbols(request, await server.answer(symbols.symbols, request), desk.buffers.encoding)
+
+
+def _names(server: EngineServer) -> None:
+    desk = server.desk
+
+    @server.feature(types.TEXT_DOCUMENT_REFERENCES)
+    @_guarded
+    async def used(params: types.ReferenceParams) -> list[types.Location] | None:
+        request = await server.ask(params.text_document.uri, params.position)
+        found = await server.answer(occurrences.find, request) if request is not None else []
+        return [replies.location(target, desk.buffers) for target in found]
+
+    @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
+    @_guarded
+    async def prepare(params: types.PrepareRenameParams) -> types.Range | None:
+        request = await server.ask(params.text_document.uri, params.position)
+        named = occurrences.renamable(request) if request is not None else None
+        if request is None or named is None:
+            return None
+        return replies.text_range(Lines(request.text), named.first, named.last, desk.buffers.encoding)
+
+    @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
+    @_guarded
+    async def rename(params: types.RenameParams) -> types.WorkspaceEdit | None:
+        request = await server.ask(params.text_document.uri, params.position)
+        if request is None or occurrences.renamable(request) is None or not occurrences.is_name(params.new_name):
+            return None
+        found = await server.answer(occurrences.find, request)
+        return replies.renaming(found, params.new_name, desk.buffers)
 
 
 def _snippets(server: EngineServer) -> bool:
