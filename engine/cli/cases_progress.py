@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 COLORS = {"passed": "green", "failed": "red", "error": "magenta", "not run": "yellow"}
 
 
+def inline(text: str) -> str:
+    """Return a text of others as one harmless line."""
+    return printable(" ".join(text.splitlines()))
+
+
 def trial_line(trial: Trial) -> str:
     """Return one trial as a line."""
     key = trial.key
     first = trial.error or (trial.failures[0].message if trial.failures else "")
     words = f": {' '.join(first.split())[:120]}" if first else ""
     place = f"{key.bundle}: {key.case} ({key.combination}, seed {trial.seed})"
-    return f"{click.style(trial.state, fg=COLORS[trial.state])} {printable(place + words)} ({trial.seconds:.1f} s)"
+    return f"{click.style(trial.state, fg=COLORS[trial.state])} {inline(place + words)} ({trial.seconds:.1f} s)"
 
 
 class PlainProgress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.cases_progress import COLORS
+from engine.cli.cases_progress import COLORS, inline
 from engine.cli.console import count, printable
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def _table(report: Report, *, color: bool) -> str:
     combinations = report.combinations
     for combination in combinations:
         heading = "passed" if len(combinations) == 1 and combination.name == "default" else combination.name
-        table.add_column(Text(printable(heading)), overflow="fold")
+        table.add_column(Text(inline(heading)), overflow="fold")
     cells = {(case.bundle, case.case, case.combination): case for case in report.cases}
     rows = dict.fromkeys((case.bundle, case.case) for case in report.cases)
     several = len(report.bundles) > 1
     for bundle, name in rows:
         row = [_cell(cells.get((bundle, name, combination))) for combination in combinations]
-        table.add_row(Text(printable(f"{bundle}: {name}" if several else name)), *row)
+        table.add_row(Text(inline(f"{bundle}: {name}" if several else name)), *row)
     out = io.StringIO()
     width = max(80, shutil.get_terminal_size((120, 24)).columns)
     Console(file=out, width=width, force_terminal=color, no_color=not color).print(table)
@@ -72,7 +72,7 @@ def _case_text(case: CaseResult) -> str:
     if case.combination.name != "default":
         where += f" ({case.combination.name})"
     wanted = f", wanted {case.wanted:.0%}" if case.planned > 1 else ""
-    head = f"{click.style(case.state, fg=COLORS[case.state], bold=True)} {printable(where)}"
+    head = f"{click.style(case.state, fg=COLORS[case.state], bold=True)} {inline(where)}"
     lines = [f"{head}: {case.passed} of {len(case.trials)} passed{wanted}"]
     bad = [trial for trial in case.trials if trial.state != "passed"]
     lines += [f"  {line}" for line in _reasons(bad)]
@@ -94,7 +94,7 @@ def _reasons(trials: Sequence[Trial]) -> Iterator[str]:
     for (place, message, detail), found in list(seeds.items())[:MAX_REASONS]:
         named = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
         which = f" [seed {named}]" if len(trials) > 1 or len(found) > 1 else ""
-        yield f"{printable(place)}: {printable(message)}{which}"
+        yield f"{inline(place)}: {inline(message)}{which}"
         yield from (f"    {printable(line)}" for line in detail.splitlines())
     if len(seeds) > MAX_REASONS:
         yield f"… and {len(seeds) - MAX_REASONS} more; --output-format json has them all"
@@ -118,10 +118,10 @@ def _comparison_texts(report: Report) -> list[str]:
     lines = []
     for one in compare(report):
         if one.case is None:
-            lines.append(printable(f"{one.combination.name} against {one.baseline.name}: {_numbers(one)}"))
+            lines.append(inline(f"{one.combination.name} against {one.baseline.name}: {_numbers(one)}"))
         elif one.worse:
             certain = "worse" if one.regressed else "worse, perhaps by chance"
-            lines.append(f"  {click.style(certain, fg='red')} {printable(one.case)}: {_numbers(one)}")
+            lines.append(f"  {click.style(certain, fg='red')} {inline(one.case)}: {_numbers(one)}")
     return ["\n".join(lines) + "\n"] if lines else []
 
 
