@@ -456,6 +456,37 @@ def test_existing_prompts_are_not_overwritten(tmp_path) -> None:
     assert validate([tmp_path / "b"]) == []
 
 
+def test_what_a_killed_migration_left_is_taken_up(tmp_path) -> None:
+    make(tmp_path / "b", OLD["flat"])
+    (item,) = plan_migrations(tmp_path / "b")
+    for name, content in item.files.items():
+        if name != item.name:
+            (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "b" / name).write_bytes(content)
+    (tmp_path / "b/bundle.yaml.old").write_bytes(item.before)
+    assert engine("migrate", tmp_path / "b").return_value == 0
+    assert sorted(path.name for path in (tmp_path / "b/prompts").iterdir()) == ["system.md.j2", "user.md.j2"]
+    assert validate([tmp_path / "b"]) == []
+
+
+def test_bundles_in_bundles_each_get_a_place(tmp_path) -> None:
+    make(tmp_path / "a", OLD["flat"])
+    make(tmp_path / "a/inner", OLD["flat"].replace("a_b", "inner"))
+    assert engine("migrate", tmp_path / "a", "--to", tmp_path / "new").return_value == 0
+    names = {path.parent.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("bundle.yaml")}
+    assert {"a", "inner"} <= names
+
+
+def test_a_linked_manifest_becomes_a_file(tmp_path) -> None:
+    make(tmp_path / "b", OLD["flat"])
+    (tmp_path / "b/bundle.yaml").rename(tmp_path / "elsewhere.yaml")
+    (tmp_path / "b/bundle.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert engine("migrate", tmp_path / "b").return_value == 0
+    assert (tmp_path / "elsewhere.yaml").read_text() == OLD["flat"]
+    assert not (tmp_path / "b/bundle.yaml").is_symlink()
+    assert validate([tmp_path / "b"]) == []
+
+
 # -- inputs that are none, and places that refuse
 
 

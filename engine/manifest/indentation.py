@@ -18,6 +18,7 @@ from engine.manifest.schema import Kind
 
 MAX_TEXT = 64 * 1024
 _MAX_READS = 120
+_MAX_CHARACTERS = 400_000  # in all readings: about a fifth of a second
 _MAX_MOVES = 5
 _TAB_WIDTHS = (2, 4, 8, 1)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -66,12 +67,13 @@ class _Search:
     kind: Kind
     sound: dict[str, list[list[str]]] = field(default_factory=dict)
     reads: int = 0
+    read: int = 0
     _tried: set[str] = field(default_factory=set)
 
     @property
     def exhausted(self) -> bool:
         """Whether ways were left untried, so that nothing is certain."""
-        return self.reads >= _MAX_READS
+        return self.reads >= _MAX_READS or self.read >= _MAX_CHARACTERS
 
     def tabs(self) -> None:
         """Try blanks for all tabs that lines begin with."""
@@ -105,6 +107,7 @@ class _Search:
         """Return the line at which reading stops; None when it does not, and then keep the way if it is sound."""
         self.reads += 1
         text = "".join(lines)
+        self.read += len(text)
         self._tried.add(text)
         stop = _stop(text)
         if stop is not None:

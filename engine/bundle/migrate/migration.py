@@ -141,5 +141,12 @@ def _validated(source: BundleSource, manifest: str, files: Mapping[str, bytes], 
 
     kept = {name: entry for name, entry in source.files.items() if name != manifest}
     fresh = {name: Entry(content, len(content)) for name, content in files.items()}
-    result = replace(source, shown=target, document=None, files=dict(sorted({**kept, **fresh}.items())))
+    gone = {manifest, *files}
+    shown = {source.show(name) for name in gone}
+    result = replace(
+        source,
+        outside={name: leads for name, leads in source.outside.items() if name not in gone},
+        findings=tuple(item for item in source.findings if item.span.file not in shown),
+    )
+    result = replace(result, shown=target, document=None, files=dict(sorted({**kept, **fresh}.items())))
     return check_bundles([result], compiled=True)[0].diagnostics
