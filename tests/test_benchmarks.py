@@ -25,6 +25,12 @@ ROWS = {
         "3 bundles, cold, wall per bundle",
         "3 bundles, unchanged, the whole command",
     ],
+    "reload": [
+        f"{kind}, {way}: {part}"
+        for kind in ("prompt", "manifest", "script")
+        for way in ("in place", "atomic")
+        for part in ("p50", "p99")
+    ],
     "discovery": [
         "MB per CPU second",
         "MB per wall second",

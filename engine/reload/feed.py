@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
 # Milliseconds: a change is handed on after one quiet step, and after `_DEBOUNCE` at the latest.
-_STEP, _DEBOUNCE = 8, 50
+STEP, _DEBOUNCE = 8, 50
 _STEP_ABOVE = 40
 # A batch as large as this may be the end of more than the kernel's queue holds.
 _BULK = 1000
@@ -167,7 +167,7 @@ class Feed:
     def _watch(self, where: Places, *, lenient: bool = False) -> list[Watch]:
         made: list[Watch] = []
         try:
-            made.append(Watch(where.folders, _STEP, self._put, lenient=lenient))
+            made.append(Watch(where.folders, STEP, self._put, lenient=lenient))
             made.append(Watch(where.above, _STEP_ABOVE, self._put_above, lenient=lenient))
         except Exception as error:
             for watch in made:

@@ -14,6 +14,7 @@ from tests.benchmarks.report import markdown, sections, text_table, write_betwee
 BENCHMARKS = {
     "startup": "start-up of the command and the package, beside bare Python",
     "validation": "1, 100 and 1000 bundles, beside the parts of the work done bare",
+    "reload": "from a save to the new generation with 200 bundles, beside bare inotify",
     "discovery": "the standard library, beside bare tree-sitter",
     "toolcall": "one tool call, beside bare Monty",
     "run": "two turns and a tool call, beside the bare openai SDK and Pydantic AI",
