@@ -3,6 +3,7 @@
 import json
 import re
 from importlib.resources import files
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,7 @@ def test_full_shows_the_source_and_a_caret() -> None:
         "3 | version: é1.0\n"
         "  |\n"
         "  = help: write false, or quote it\n"
+        "  = fix: engine validate --fix does it\n"
         "\n"
         "warning[T009]: no result\n"
         " --> b/x.pym:1:1\n"
@@ -127,6 +129,34 @@ def test_sarif_has_the_structure_of_2_1_0() -> None:
         assert (region["endLine"], region["endColumn"]) >= (region["startLine"], region["startColumn"])
     change = run["results"][0]["fixes"][0]["artifactChanges"][0]
     assert change["replacements"][0]["insertedContent"]["text"] == '"no"'
+
+
+def test_gitlab_tells_equal_findings_apart_and_knows_them_again() -> None:
+    first, second = Diagnostic("S001", "m", Span("a//b.yaml", 3)), Diagnostic("P005", "w", Span("b", 7, 2, 9, 1))
+    report = json.loads(render([first, first, second], "gitlab"))
+    assert report[0]["location"] == {"path": "a/b.yaml", "lines": {"begin": 3, "end": 3}}
+    assert report[2]["location"]["lines"] == {"begin": 7, "end": 9}
+    assert [item["check_name"] for item in report] == ["S001", "S001", "P005"]
+    assert len({item["fingerprint"] for item in report}) == 3
+    moved = json.loads(render([Diagnostic("S001", "m", Span("a/b.yaml", 4))], "gitlab"))
+    assert moved[0]["fingerprint"] == report[0]["fingerprint"]
+    assert {item["severity"] for item in json.loads(render(FINDINGS, "gitlab"))} == {"major", "minor"}
+    assert json.loads(render([], "gitlab")) == []
+
+
+def test_junit_is_well_formed_and_counts() -> None:
+    root = ET.fromstring(render([*FINDINGS, Diagnostic("S001", "\x00 <&>", Span("f"))], "junit"))
+    (suite,) = root
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "3")
+    assert [case.get("line") for case in suite] == ["2", "1", "1"]
+    assert "\ufffd <&>" in (suite[2][0].text or "")
+    (passed,) = ET.fromstring(render([], "junit")).iter("testcase")
+    assert list(passed) == []
+
+
+def test_a_certain_repair_is_announced() -> None:
+    text = render(FINDINGS, "full", sources={})
+    assert text.count("fix: engine validate --fix does it") == sum(item.fix is not None for item in FINDINGS) == 1
 
 
 def test_sarif_quotes_paths_as_uris() -> None:

@@ -16,7 +16,7 @@ from engine.bundle import Catalog, find_bundles, validate, validation
 from engine.bundle.cache import FindingsCache
 from engine.bundle.check import PASSES
 from engine.cli import cli
-from engine.diagnostics import CODES
+from engine.diagnostics import CODES, FORMATS
 from engine.manifest import read_yaml
 
 WHOLE = Path(__file__).parent / "data" / "full_bundle.yaml"
@@ -201,7 +201,7 @@ def test_a_file_name_that_is_not_utf8(tmp_path) -> None:
     (folder / os.fsdecode(b"bad\xff.md")).write_text("{{ x }}", encoding="utf-8")
     assert [item.code for item in validate([folder])] == ["S001"]
     odd = make(tmp_path / os.fsdecode(b"odd\xff"), MANIFEST + "x: 1\n")
-    for format_ in ("full", "concise", "json", "github", "sarif"):
+    for format_ in FORMATS:
         assert engine("validate", str(odd), "--output-format", format_).return_value == 1
 
 

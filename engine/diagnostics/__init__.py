@@ -27,6 +27,6 @@ __all__ = [
     "render",
 ]
 
-FORMATS = ("full", "concise", "json", "github", "sarif")
+FORMATS = ("full", "concise", "json", "github", "gitlab", "sarif", "junit")
 
 __getattr__ = lazy(__name__, {"excerpt": ("printable",), "explain": ("page",), "renderers": ("render",)})

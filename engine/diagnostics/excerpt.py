@@ -69,6 +69,8 @@ def _block(item: Diagnostic, lines: list[str], styles: Mapping[str, str]) -> str
         out.append(gutter)
     advice = item.help or f"engine explain {item.code}"
     out.append(f"{' ' * width} {styles['gutter']}={off} {styles['bold']}help{off}: {printable(advice)}")
+    if item.fix is not None:
+        out.append(f"{' ' * width} {styles['gutter']}={off} {styles['bold']}fix{off}: engine validate --fix does it")
     return "\n".join(out) + "\n\n"
 
 

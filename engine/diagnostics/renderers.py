@@ -1,4 +1,4 @@
-"""Renders findings: `full` and `concise` for people, `json`, `github` and `sarif` for machines."""
+"""Renders findings: `full` and `concise` for people, the others for machines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.diagnostics.ci_formats import gitlab_text, junit_text
 from engine.diagnostics.core import Diagnostic, Span
 from engine.diagnostics.excerpt import full_text, printable
 from engine.diagnostics.sarif import sarif_log
@@ -102,6 +103,14 @@ def _escape(text: str, more: str = "") -> str:
     return text
 
 
+def _gitlab(diagnostics: Sequence[Diagnostic], color: bool, sources: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature
+    return gitlab_text(diagnostics)
+
+
+def _junit(diagnostics: Sequence[Diagnostic], color: bool, sources: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature
+    return junit_text(diagnostics)
+
+
 def _sarif(diagnostics: Sequence[Diagnostic], color: bool, sources: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature
     return json.dumps(sarif_log(diagnostics), indent=2) + "\n"
 
@@ -111,5 +120,7 @@ _RENDERERS: dict[str, Callable[[Sequence[Diagnostic], bool, Mapping[str, str]], 
     "concise": _concise,
     "json": _json,
     "github": _github,
+    "gitlab": _gitlab,
     "sarif": _sarif,
+    "junit": _junit,
 }
