@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.kernel import Kernel, KernelConfig, KernelResult, RuntimeClient, RuntimeConfig
     from engine.messages import Message, Reply, ToolCall, ToolResult, ToolSchema, Usage
     from engine.models import ModelPlugin, constraint_for, format_calls, parse_reply
+    from engine.reload import Reload, Watcher
     from engine.run import RunResult, TaskResult
 
 _HOME = {
@@ -53,6 +54,7 @@ _HOME = {
     "kernel": ("Kernel", "KernelConfig", "KernelResult", "RuntimeClient", "RuntimeConfig"),
     "messages": ("Message", "Reply", "ToolCall", "ToolResult", "ToolSchema", "Usage"),
     "models": ("ModelPlugin", "constraint_for", "format_calls", "parse_reply"),
+    "reload": ("Reload", "Watcher"),
     "run": ("RunResult", "TaskResult"),
 }
 _find = lazy("engine", _HOME)
@@ -76,6 +78,7 @@ __all__ = [
     "Message",
     "ModelPlugin",
     "Observer",
+    "Reload",
     "Reply",
     "RunResult",
     "RuntimeClient",
@@ -87,6 +90,7 @@ __all__ = [
     "ToolResult",
     "ToolSchema",
     "Usage",
+    "Watcher",
     "WorkspaceError",
     "backends",
     "constraint_for",

@@ -97,6 +97,10 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="engine-reload-watch", daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stop.set()
+
     def close(self) -> None:
         """Stop; what is pending is dropped."""
         self._stop.set()
@@ -110,8 +114,8 @@ class Watch:
             try:
                 changes = self._notify.watch(_DEBOUNCE, self._step, 0, self._stop)
             except WatchfilesRustInternalError as error:
-                _LOG.debug("the watch of %s: %s", "bundles", error)
-                self._put(None)  # such as a file name that is not UTF-8; the watch is of no more use
+                _LOG.debug("a watch broke and is made anew: %s", error)  # such as by a file name that is not UTF-8
+                self._put(None)
                 return
             if isinstance(changes, set):
                 self._put({path for _, path in changes})
@@ -157,6 +161,8 @@ class Feed:
     def close(self) -> None:
         """Stop watching."""
         watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.stop()
         for watch in watches:
             watch.close()
 
