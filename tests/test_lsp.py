@@ -256,6 +256,22 @@ async def test_an_edit_of_a_parent_checks_those_that_build_on_it(client: Editor,
     await client.until(lambda: client.codes(manifest) == ["X004"])
 
 
+async def test_a_folder_that_joins_the_workspace(full: Path) -> None:
+    other = full.parent / "other"
+    (other / "prompts").mkdir(parents=True)
+    (other / "bundle.yaml").write_text("format: 1\nextends: ../full\nname: other\ndescription: x\n")
+    prompt = other / "prompts/user.md.j2"
+    prompt.write_text("{{ nothing }}")
+    async with editor(full) as client:
+        client.open(full / "bundle.yaml")
+        assert await client.codes_of(full / "bundle.yaml") == []
+        assert client.codes(prompt) == []
+        event = types.WorkspaceFoldersChangeEvent([types.WorkspaceFolder(other.as_uri(), "other")], [])
+        client.workspace_did_change_workspace_folders(types.DidChangeWorkspaceFoldersParams(event))
+        await client.until(lambda: client.codes(prompt) == ["P002"])
+    assert client.stderr == ""
+
+
 async def test_broken_yaml_keeps_what_was_known(client: Editor, full: Path) -> None:
     manifest, prompt = full / "bundle.yaml", full / "prompts/user.md.j2"
     client.open(manifest)

@@ -103,6 +103,12 @@ def _lifecycle(server: EngineServer) -> None:
         await _watch_files(server)
         await server.desk.begin([path for path in roots or [alone] if path is not None])
 
+    @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    @_guarded
+    async def folders(params: types.DidChangeWorkspaceFoldersParams) -> None:
+        paths = [path_of(folder.uri) for folder in params.event.added]
+        await server.desk.begin([path for path in paths if path is not None])
+
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     @_guarded
     async def watched(params: types.DidChangeWatchedFilesParams) -> None:
