@@ -99,6 +99,14 @@ REPAIRED = {
         GOOD.replace(" {plugin: qwen}", "\n  plugin: qwen\n   id: x  # why"),
         GOOD.replace(" {plugin: qwen}", "\n  plugin: qwen\n  id: x  # why"),
     ),
+    "keys that stand beside theirs": (
+        GOOD.replace("prompts: {user: user.md.j2}", "prompts:\nuser: user.md.j2  # the question\n"),
+        GOOD.replace("prompts: {user: user.md.j2}", "prompts:\n  user: user.md.j2  # the question\n"),
+    ),
+    "the last keys stand beside theirs": (
+        GOOD + "loop:\nmax_turns: 3\nhistory: 9",
+        GOOD + "loop:\n  max_turns: 3\n  history: 9",
+    ),
     "a first line that is indented": (" " + GOOD, GOOD),
 }
 

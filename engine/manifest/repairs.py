@@ -23,6 +23,7 @@ from engine.manifest.findings import SchemaError, SchemaFinding, leaves
 from engine.manifest.judging import complaints
 from engine.manifest.near import meant
 from engine.manifest.older import older_shape, renamed
+from engine.manifest.outdented import indented_below
 from engine.manifest.schema import Kind
 
 MAX_TRIALS = 60
@@ -150,6 +151,8 @@ def _rename(case: _Case) -> Iterator[Repair]:
 def _retype(case: _Case) -> Iterator[Repair]:
     """Text for a number, a number for text that is one, a list of one for what stands alone."""
     value, raw = case.value, scalar_at(case.document, case.path)
+    if value is None:
+        yield from _indent(case)
     if raw is None:
         return
     span, text = raw
@@ -161,6 +164,17 @@ def _retype(case: _Case) -> Iterator[Repair]:
             yield Repair(Edit(span, value), replaced(case.document, case.path, plain), case.path)
     elif isinstance(value, str) and text == value and not _NOT_ONE_WORD.search(value):
         yield Repair(Edit(span, f"[{text}]"), replaced(case.document, case.path, [value]), case.path)
+
+
+def _indent(case: _Case) -> Iterator[Repair]:
+    """The keys behind an empty one below it, where they do not exist beside it."""
+    error = case.errors.get((case.path[:-1], "additionalProperties"))
+    parent = at(case.document.data, case.path[:-1])
+    if error is not None and isinstance(parent, dict) and case.path in case.document.positions:
+        strangers = {key for key in parent if key not in error.schema.get("properties", {})}
+        found = indented_below(case.document, case.path, strangers)
+        if found is not None:
+            yield Repair(found[0], found[1], case.path)
 
 
 def _plain_value(text: str) -> Any:
