@@ -45,7 +45,7 @@ def test_from_the_first_prompt_to_an_accepted_change(shop: Path, docstring: Path
         prompt = docstring / PROMPT
         prompt.write_text(prompt.read_text() + "\nBe brief.\n")
         terminal.wait_for(r"Prompt: \+1 -0.*\+ Be brief\.")
-        terminal.wait_for(r"preview 2, generation 2.*finished: .*a accepts")
+        terminal.wait_for(r"preview 2, generation 2.*Output: unchanged.*Change: unchanged.*a accepts")
 
         manifest = docstring / "bundle.yaml"
         good = manifest.read_text()
@@ -67,7 +67,7 @@ def test_from_the_first_prompt_to_an_accepted_change(shop: Path, docstring: Path
         terminal.wait_for(r"does not take net_price: its nodes\.when leaves it out.*gross_price")
         assert (shop / TARGET).read_text().count('"""') == before.count('"""') + 2
         terminal.press("disc\r")
-        terminal.wait_for(r"shop/pricing\.py::discount.*finished: ")
+        terminal.wait_for(r"shop/pricing\.py::discount.*─ Output ─.*finished: .*─ Change ─")
 
         terminal.resize(24, 70)
         terminal.wait_until_gone("─ Output")

@@ -46,7 +46,7 @@ class Pane(VerticalScroll):
         counts = difference.counts
         self.border_title = f"{self._heading}: {counts}" if counts else self._heading
         lines = difference.lines if self._whole else difference.folded()
-        self._body.update(self._painted(lines, marked=difference.changed))
+        self._body.update(self._painted(lines, marked=difference.changed) if lines else Text("nothing", "dim"))
         self.scroll_home(animate=False)
 
     def stream(self, text: str) -> None:
@@ -55,8 +55,20 @@ class Pane(VerticalScroll):
         self._body.update(self._painted([Line(" ", line) for line in text.split("\n")], marked=False))
         self.scroll_end(animate=False)
 
+    def wait(self) -> None:
+        """Mark what is shown as that of the preview before."""
+        self.border_title = f"{self._heading}: …"
+
+    def rest(self) -> None:
+        """Show again what was shown last: nothing newer comes."""
+        if self._difference is not None:
+            self.show(self._difference)
+        else:
+            self.border_title = self._heading
+
     def say(self, text: str) -> None:
         """Show a word instead of a text."""
+        self._difference = None
         self.border_title = self._heading
         self._body.update(Text(harmless(text), "dim"))
 

@@ -56,11 +56,13 @@ class Progress:
                 self._validated(event)
             case Started():
                 self._number, self._bundle = event.number, event.bundle
+                self._screen.panes["output"].wait()
+                self._screen.panes["change"].wait()
             case Pinned() | NodeMissing():
                 self._node(event)
             case PromptRendered():
                 self.request = event.request
-                self._screen.pane("prompt").show(event.prompt)
+                self._screen.panes["prompt"].show(event.prompt)
                 self._screen.say(f"prompt after {event.seconds * 1000:.0f} ms; asking {event.request.model}")
             case TurnStarted() | Piece() | Replied() | ToolRan():
                 self._turn(event)
@@ -90,6 +92,7 @@ class Progress:
     def _node(self, event: Pinned | NodeMissing) -> None:
         self.nodes = event.nodes
         if isinstance(event, NodeMissing):
+            self._rest()
             self._screen.say(f"no node: {event.reason}", bad=True)
             self._screen.offer_nodes(event.nodes, f"{event.reason}. The bundle takes these:")
             return
@@ -113,20 +116,21 @@ class Progress:
             self._screen.set_timer(_FRAME, self._draw)
 
     def _draw(self) -> None:
-        if self._drawing and self._screen.screen_stack:
+        if self._drawing:
             self._drawing = False
-            self._screen.pane("output").stream(self._reply)
+            self._screen.panes["output"].stream(self._reply)
 
     def _ended(self, event: DevEvent) -> None:
         match event:
             case Finished():
                 self._finished(event)
             case NotRun():
+                self._rest()
                 self._screen.say("rendered; no model was called")
             case Failed():
-                self._drawing = False
+                self._rest()
                 self._screen.say(f"failed: {event.message}", bad=True)
-                self._screen.pane("output").say(f"failed: {event.message}")
+                self._screen.panes["output"].say(f"failed: {event.message}")
             case Cancelled():
                 self._drawing = False
                 self._screen.say("cancelled: something newer was saved")
@@ -135,13 +139,15 @@ class Progress:
             case Said():
                 self._screen.toast(event.text)
 
+    def _rest(self) -> None:
+        self._drawing = False
+        self._screen.panes["output"].rest()
+        self._screen.panes["change"].rest()
+
     def _finished(self, event: Finished) -> None:
         self._drawing = False
-        self._screen.pane("output").show(event.output)
-        change = self._screen.pane("change")
-        change.show(event.change)
-        if not event.change.lines:
-            change.say("nothing changes")
+        self._screen.panes["output"].show(event.output)
+        self._screen.panes["change"].show(event.change)
         accept = "; a accepts the change" if event.offered else ""
         words = f"{event.outcome}: {event.words or event.reason}"
         self._screen.say(f"{words} ({turns_words(event)}){accept}", bad=event.outcome != "finished")
@@ -149,5 +155,5 @@ class Progress:
     def _decided(self, event: Decided) -> None:
         text = "; ".join(f"{one.state} {one.path}{f': {one.reason}' if one.reason else ''}" for one in event.decisions)
         if all(one.state == "accepted" for one in event.decisions):
-            self._screen.pane("change").say(text)
+            self._screen.panes["change"].say(text)
         self._screen.toast(text, bad=any(one.state != "accepted" for one in event.decisions))

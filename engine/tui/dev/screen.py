@@ -80,17 +80,26 @@ class DevScreen(App[int]):
         self._picker: NodePicker | None = None
         self._current, self._zoomed, self._whole = "prompt", False, False
         self.progress = Progress(self)
+        # Kept, not looked up: events still come while the screen is being closed.
+        self.panes = {
+            "prompt": Pane("Prompt", "prompt"),
+            "output": Pane("Output", "output"),
+            "change": Pane("Change", "change", diff=True),
+        }
+        self.findings = Findings()
+        self._right = Vertical(id="right")
+        self._bar, self._status = Static(id="bar", markup=False), Static(id="status", markup=False)
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
-        yield Static(id="bar", markup=False)
-        yield Findings()
+        yield self._bar
+        yield self.findings
         with Horizontal(id="body"):
-            yield Pane("Prompt", "prompt")
-            with Vertical(id="right"):
-                yield Pane("Output", "output")
-                yield Pane("Change", "change", diff=True)
-        yield Static(id="status", markup=False)
+            yield self.panes["prompt"]
+            with self._right:
+                yield self.panes["output"]
+                yield self.panes["change"]
+        yield self._status
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -111,20 +120,10 @@ class DevScreen(App[int]):
         """Fit a narrow terminal."""
         self._arrange(event.size.width)
 
-    def pane(self, name: str) -> Pane:
-        """Return a pane: prompt, output or change."""
-        return self.screen_stack[0].query_one(f"#{name}", Pane)
-
-    @property
-    def findings(self) -> Findings:
-        """The findings."""
-        return self.screen_stack[0].query_one(Findings)
-
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a line above the keys."""
-        status = self.screen_stack[0].query_one("#status", Static)
-        status.set_class(bad, "-bad")
-        status.update(Text(harmless(" ".join(text.split())), overflow="ellipsis", no_wrap=True))
+        self._status.set_class(bad, "-bad")
+        self._status.update(Text(harmless(" ".join(text.split())), overflow="ellipsis", no_wrap=True))
 
     def toast(self, text: str, *, bad: bool = False) -> None:
         """Show a few words for some seconds, whatever goes on."""
@@ -132,8 +131,7 @@ class DevScreen(App[int]):
 
     def title_bar(self, text: str) -> None:
         """Show what is previewed."""
-        bar = self.screen_stack[0].query_one("#bar", Static)
-        bar.update(Text(harmless(text), overflow="ellipsis", no_wrap=True))
+        self._bar.update(Text(harmless(text), overflow="ellipsis", no_wrap=True))
 
     def offer_nodes(self, nodes: tuple[NodeRow, ...], title: str) -> None:
         """Open the list of nodes, unless something else is open."""
@@ -178,10 +176,12 @@ class DevScreen(App[int]):
 
     def action_pane(self, name: str) -> None:
         """Go to a pane."""
-        if name != "findings":
-            self._current = name
-            self._arrange(self.size.width)
-        self.screen_stack[0].query_one(f"#{name}").focus()
+        if name == "findings":
+            self.findings.focus()
+            return
+        self._current = name
+        self._arrange(self.size.width)
+        self.panes[name].focus()
 
     def action_zoom(self) -> None:
         """Show one pane alone, or all."""
@@ -191,7 +191,7 @@ class DevScreen(App[int]):
     def action_whole(self) -> None:
         """Show whole texts, or only what differs."""
         self._whole = not self._whole
-        for pane in self.screen_stack[0].query(Pane):
+        for pane in self.panes.values():
             pane.set_whole(self._whole)
 
     def action_leave(self, code: int) -> None:
@@ -201,11 +201,9 @@ class DevScreen(App[int]):
     def _arrange(self, width: int) -> None:
         """Show all panes, or the current one where there is no room for more."""
         alone = self._zoomed or width < NARROW
-        base = self.screen_stack[0]
-        for pane in base.query(Pane):
-            pane.display = not alone or pane.id == self._current
-        base.query_one("#right").display = not alone or self._current != "prompt"
-        base.query_one("#prompt").display = not alone or self._current == "prompt"
+        for name, pane in self.panes.items():
+            pane.display = not alone or name == self._current
+        self._right.display = not alone or self._current != "prompt"
 
     def _fatal_error(self) -> None:
         # Textual would print a traceback with all values; what went wrong is raised by `settle` instead.
