@@ -12,7 +12,8 @@ from engine.bundle import validate
 from engine.bundle.fixing import apply_edits, plan_fixes, unified_diff, write_fixes
 from engine.cli import cli
 from engine.diagnostics import Edit, Span
-from engine.manifest import read_manifest, read_yaml, with_repairs
+from engine.errors import ConfigError
+from engine.manifest import load_engine_config, read_manifest, read_yaml, with_repairs
 from engine.manifest.near import meant, slips
 
 TOOL = '"""Do nothing."""\nresult = True\nresult\n'
@@ -362,3 +363,10 @@ def test_json_carries_the_edits(tmp_path) -> None:
 def test_a_diff_of_a_new_file() -> None:
     assert unified_diff("x", b"", b"a\n", fresh=True) == "--- /dev/null\n+++ x\n@@ -0,0 +1 @@\n+a\n"
     assert unified_diff("x", b"a\r\n", b"a\r\n") == ""
+
+
+def test_settings_in_toml_that_are_no_yaml_have_their_finding(tmp_path, monkeypatch) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.engine]\nbundels = "b & [*c"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="unknown key 'bundels'"):
+        load_engine_config(tmp_path)

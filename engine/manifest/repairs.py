@@ -59,7 +59,10 @@ def repairable(document: Document) -> bool:
     if "&" not in document.text:
         return True
     events = yaml.parse(document.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return not any(isinstance(event, yaml.AliasEvent) for event in events)
+    try:
+        return not any(isinstance(event, yaml.AliasEvent) for event in events)
+    except yaml.YAMLError:
+        return False  # a table of a TOML file
 
 
 def with_fixes(
