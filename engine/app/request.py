@@ -1,0 +1,49 @@
+"""What a person asks of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.bundle import Bundle
+
+Fetch = Callable[[str], object]
+"""Downloads known weights by name, if they are not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a person asks of a run; None leaves the choice to engine.yaml, the bundle or the backend.
+
+    Attributes:
+        bundles: Paths of bundles, names below the project's bundle folder, or loaded bundles.
+        targets: Files and folders.
+        params: Values of the bundles' params.
+        model: A model's name, a name of `engine models list` or a GGUF file.
+        adapter: The adapter that answers by default; `none` switches adapters off.
+        plugin: The model family.
+        base_url: A server to use instead of the configured backend.
+        concurrency: Tasks at once.
+        seed: The sampling seed.
+        nodes: Globs of nodes.
+        limit: Upper bound of tasks: the first in the order of the nodes, whatever order they then run in.
+        allow_unconstrained: Run even where the declared constraint is not in force.
+        hold: Leave every change waiting, also where engine.yaml says `auto_accept`.
+    """
+
+    bundles: Sequence[str | Path | Bundle]
+    targets: Sequence[str | Path]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    adapter: str | None = None
+    plugin: str | None = None
+    base_url: str | None = None
+    concurrency: int | None = None
+    seed: int | None = None
+    nodes: Sequence[str] = ()
+    limit: int | None = None
+    allow_unconstrained: bool = False
+    hold: bool = False
