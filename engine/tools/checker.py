@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,30 +84,44 @@ def _diagnostic(file: str, finding: Finding) -> Diagnostic:
 
 
 def check_in_pool(pool: Monty, scripts: Mapping[str, Script], workers: int) -> dict[str, Checked]:
-    """Check scripts by key, as many at once as there are workers in the pool."""
+    """Check scripts by key, as many at once as there are workers in the pool.
+
+    Args:
+        pool: The sandbox's workers.
+        scripts: The scripts.
+        workers: Their number.
+    """
     if len(scripts) == 1 or workers == 1:
-        return {key: _check_one(pool, script) for key, script in scripts.items()}
+        return {key: check_one(pool, script) for key, script in scripts.items()}
     with ThreadPoolExecutor(workers) as threads:
-        results = threads.map(lambda script: _check_one(pool, script), scripts.values())
+        results = threads.map(lambda script: check_one(pool, script), scripts.values())
         return dict(zip(scripts, results, strict=True))
 
 
-def _check_one(pool: Monty, script: Script) -> Checked:
+def check_one(pool: Monty, script: Script, leave: Callable[[Callable[[], None]], None] | None = None) -> Checked:
+    """Check a script.
+
+    Args:
+        pool: The sandbox's workers.
+        script: The script.
+        leave: Takes what ends the worker's session, which takes a while; by default it is ended at once.
+    """
     from pydantic_monty import MontyCrashedError, MontyError, MontyTypingError
 
     try:
-        with pool.checkout(
-            script_name="script.pym",
-            limits=_LIMITS,
-            type_check=True,
-            type_check_stubs=script.stubs,
-            type_check_format="json",
-        ) as session:
-            return (
-                ([], True)
-                if _reaches_gate(session, script.code)
-                else ([_gave_up("it did not stop at the gate")], False)
+        with ExitStack() as stack:
+            checkout = pool.checkout(
+                script_name="script.pym",
+                limits=_LIMITS,
+                type_check=True,
+                type_check_stubs=script.stubs,
+                type_check_format="json",
             )
+            if not _reaches_gate(stack.enter_context(checkout), script.code):
+                return [_gave_up("it did not stop at the gate")], False
+            if leave is not None:
+                leave(stack.pop_all().close)
+            return [], True
     except MontyTypingError as error:
         return [_typing(item, script) for item in json.loads(error.display())], True
     except MontyCrashedError as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from engine.tools.checkcache import Finding
-from engine.tools.checker import REQUEST_TIMEOUT, Checked, ScriptChecker, check_in_pool
+from engine.tools.checker import REQUEST_TIMEOUT, Checked, ScriptChecker, check_in_pool, check_one
 from engine.tools.script import Script
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class WarmChecker(ScriptChecker):
         self._known: OrderedDict[str, list[Finding]] = OrderedDict()
         self._unsaved: dict[str, list[Finding]] = {}
         self._pool: Monty | None = None
+        self._left: list[Callable[[], None]] = []
         self._workers = os.cpu_count() or 1
 
     def __enter__(self) -> Self:
@@ -46,7 +47,8 @@ class WarmChecker(ScriptChecker):
         self.flush()
 
     def flush(self) -> None:
-        """Write to the disk what was found since the last time."""
+        """Do what need not be done between a script and its findings: end the session, write them to the disk."""
+        self._leave()
         unsaved, self._unsaved = self._unsaved, {}
         if unsaved:
             super()._store(unsaved)
@@ -70,7 +72,12 @@ class WarmChecker(ScriptChecker):
             self._known.popitem(last=False)
 
     def _check_all(self, scripts: Mapping[str, Script]) -> dict[str, Checked]:
-        found = check_in_pool(self._open(), scripts, self._workers)
+        self._leave()
+        pool = self._open()
+        if len(scripts) == 1:
+            found = {key: check_one(pool, script, self._left.append) for key, script in scripts.items()}
+        else:
+            found = check_in_pool(pool, scripts, self._workers)
         if not all(final for _, final in found.values()):
             self._close()  # a worker that gave up is not trusted with the next script
         return found
@@ -83,7 +90,12 @@ class WarmChecker(ScriptChecker):
             self._pool = pool.__enter__()
         return self._pool
 
+    def _leave(self) -> None:
+        while self._left:
+            self._left.pop()()
+
     def _close(self) -> None:
+        self._leave()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.__exit__(None, None, None)

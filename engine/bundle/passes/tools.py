@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engine.bundle.draft import Draft, ScriptUse
@@ -16,7 +17,7 @@ from engine.manifest.bundle_model import ScriptTool
 from engine.messages import ToolSchema
 
 if TYPE_CHECKING:
-    from engine.tools import ScriptChecker
+    from engine.tools import ParsedScript, ScriptChecker
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -81,7 +82,7 @@ def _not_yet(draft: Draft, index: int) -> Diagnostic:
 
 def _parse(draft: Draft, use: ScriptUse, parsed: dict[str, Any]) -> list[Diagnostic]:
     """Parse the use's script, each file once, and keep the use."""
-    from engine.tools import check_externals, parse_script
+    from engine.tools import check_externals
 
     draft.uses.append(use)
     findings: list[Diagnostic] = []
@@ -89,12 +90,20 @@ def _parse(draft: Draft, use: ScriptUse, parsed: dict[str, Any]) -> list[Diagnos
         text = draft.text(use.file)
         if text is None:
             return []  # layout says why
-        result = parse_script(text, draft.source.show(use.file))
+        result = _parsed(text, draft.source.show(use.file))
         parsed[use.file] = result.script
         findings += result.diagnostics
         findings += check_externals(result.script) if result.script else []
     use.script = parsed[use.file]
     return findings
+
+
+@lru_cache(maxsize=512)
+def _parsed(text: str, file: str) -> ParsedScript:
+    """Parse a script; most are as they were when their bundle is checked again."""
+    from engine.tools import parse_script
+
+    return parse_script(text, file)
 
 
 def _schema(draft: Draft, use: ScriptUse, spec: ScriptTool) -> list[Diagnostic]:
