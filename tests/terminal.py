@@ -121,13 +121,12 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self.child.child_fd != -1 and self.pump():
             assert time.monotonic() < deadline, f"it did not end:\n{self.text}"
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.child.ptyproc.terminated = self.child.terminated = True
-                return os.waitstatus_to_exitcode(status)
+        inner = self.child.ptyproc
+        while inner.isalive():
             assert time.monotonic() < deadline, "it did not end"
             time.sleep(0.02)
+        self.child.terminated = True
+        return inner.exitstatus if inner.signalstatus is None else -inner.signalstatus
 
 
 def _private(match):
