@@ -105,7 +105,7 @@ def values(line: str, cwd: Path) -> list[str]:
         ("engine nodes -l ty", ["typescript"]),
         ("engine nodes -l markdown --type ", ["file", "section", "code_block"]),
         ("engine models pull smollm2-1", ["smollm2-135m-instruct"]),
-        ("engine validate --output-format gi", ["github"]),
+        ("engine validate --output-format gi", ["github", "gitlab"]),
         ("engine completion ", list(SHELLS)),
         ("engine nothing x", []),
         ("engine run nowhere --param ", []),
