@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic_monty import Monty
 
 MAX_KNOWN = 4096
+# Seconds within which a script cannot have worn out its checker.
+_QUICK = 2.0
 
 
 class WarmChecker(ScriptChecker):
@@ -72,15 +75,21 @@ class WarmChecker(ScriptChecker):
             self._known.popitem(last=False)
 
     def _check_all(self, scripts: Mapping[str, Script]) -> dict[str, Checked]:
+        began = time.monotonic()
+        found = self._check(scripts)
+        unsure = {key: scripts[key] for key, (_, final) in found.items() if not final}
+        if unsure:
+            self._close()  # a worker that gave up is not trusted with the next script
+            if time.monotonic() - began < _QUICK:  # it was gone before
+                found |= self._check(unsure)
+        return found
+
+    def _check(self, scripts: Mapping[str, Script]) -> dict[str, Checked]:
         self._leave()
         pool = self._open()
         if len(scripts) == 1:
-            found = {key: check_one(pool, script, self._left.append) for key, script in scripts.items()}
-        else:
-            found = check_in_pool(pool, scripts, self._workers)
-        if not all(final for _, final in found.values()):
-            self._close()  # a worker that gave up is not trusted with the next script
-        return found
+            return {key: check_one(pool, script, self._left.append) for key, script in scripts.items()}
+        return check_in_pool(pool, scripts, self._workers)
 
     def _open(self) -> Monty:
         if self._pool is None:
