@@ -116,6 +116,19 @@ def test_every_end_during_a_run_leaves_the_terminal_well_and_no_process(end: str
             assert terminal.is_sane
 
 
+def test_the_shell_gets_the_terminal_back_for_a_while(shop: Path, docstring: Path) -> None:
+    with Terminal(dev("--no-run"), shop) as terminal:
+        terminal.wait_for("rendered; no model was called")
+        terminal.press("\x1a")
+        terminal.wait(lambda: terminal.is_sane and terminal.is_restored, "the shell's screen", 20)
+        terminal.tell(signal.SIGCONT)
+        terminal.press("?")
+        terminal.wait_for("accept the change: write it into the file")
+        assert not terminal.is_sane
+        terminal.press("\x03")
+        assert terminal.end() == 130
+
+
 def test_a_crash_of_the_model_is_told_and_the_next_preview_works(shop: Path, docstring: Path) -> None:
     import os
 

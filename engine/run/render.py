@@ -66,9 +66,10 @@ class Rendered:
 async def render_task(task: Task, services: Services) -> Rendered:
     """Render a task's first request; context providers run, the model does not."""
     bundle, plugin = task.bundle, task.assignment.plugin
-    kinds = None
+    kinds, answers = None, False
     with contextlib.suppress(BackendError):  # what it has decides which adapters fit, and how mode auto is written
         kinds = await services.backend.kinds()
+        answers = True
     async with Stage(task, services) as stage:
         prompt = await stage.prompt()
         who = choose(kernel_config(task, ""), stage.router.answers(stage.variables), None)
@@ -76,9 +77,10 @@ async def render_task(task: Task, services: Services) -> Rendered:
     rest = [message for message in prompt if message.role != "system"]
     messages = plugin.build_messages(None, system, bundle.tool_schemas, rest)
     model, counted = who.model, None
-    with contextlib.suppress(BackendError):  # a request can be rendered while its server is down
-        counted = await services.backend.count_tokens(messages)
-        model = model or await services.backend.model_name()
+    if answers:  # a request can be rendered while its server is down, and without asking it again and again
+        with contextlib.suppress(BackendError):
+            counted = await services.backend.count_tokens(messages)
+            model = model or await services.backend.model_name()
     estimate = round(sum(len(str(message["content"])) for message in messages) / CHARACTERS_PER_TOKEN)
     return Rendered(
         f"{task.node.file_path}::{task.node.qualified_name}",
