@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import shutil
 
 import pytest
 from hypothesis import given
@@ -385,6 +386,27 @@ def test_what_cannot_be_previewed_is_refused(bundle_name, target, message, proje
     monkeypatch.chdir(project)
     with pytest.raises(ConfigError, match=re.escape(message)):
         DevLoop(DevOptions(bundle_name, Path(target)))
+
+
+async def test_a_folder_of_bundles_is_refused(bundle, project) -> None:
+    chosen = DevOptions(str(bundle.parent), project / "src/a.py")
+    with pytest.raises(ConfigError, match=r"is no bundle but a folder of some: name one of note$"):
+        async with DevLoop(chosen, project, backend=ScriptedBackend([""])):
+            pass
+
+
+async def test_a_zip_is_previewed_and_watched(bundle, project, tmp_path) -> None:
+    def pack():
+        shutil.make_archive(str(tmp_path / "new"), "zip", bundle)
+        (tmp_path / "new.zip").replace(tmp_path / "note.zip")
+
+    pack()
+    async with following(tmp_path / "note.zip", project, ScriptedBackend([call("x")])) as told:
+        await told.next(Finished)
+        (bundle / PROMPT).write_text("Zipped: {{ node.text }}\n")
+        pack()
+        assert "Zipped: def first(a):" in lines((await told.next(PromptRendered)).prompt, "+")
+        await told.next(Finished)
 
 
 TEXTS = st.text(st.sampled_from("ab\n\t\ud800…é"), max_size=30)

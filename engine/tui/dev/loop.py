@@ -113,8 +113,16 @@ class DevLoop:
         self._watcher = await self._stack.enter_async_context(Watcher([self.path], also=[options.target]))
         self._stack.push_async_callback(self._cancel)
         self._bundle = self._of(self._watcher.catalog)
-        if self._bundle is not None:
+        if self._bundle is None:
+            self._refuse_folder(self._watcher.catalog)
+        else:
             await self._source_for(self._bundle, self._fetch)
+
+    def _refuse_folder(self, catalog: Catalog) -> None:
+        """Say that a folder of bundles is none, rather than wait for one in it."""
+        inside = [name for name, one in catalog.bundles.items() if one.root != self.path]
+        if inside and not any((self.path / name).exists() for name in MANIFESTS):
+            raise ConfigError(f"{self.path} is no bundle but a folder of some: name one of {', '.join(inside[:20])}")
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
