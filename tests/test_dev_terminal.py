@@ -45,7 +45,7 @@ def test_from_the_first_prompt_to_an_accepted_change(shop: Path, docstring: Path
         prompt = docstring / PROMPT
         prompt.write_text(prompt.read_text() + "\nBe brief.\n")
         terminal.wait_for(r"Prompt: \+1 -0.*\+ Be brief\.")
-        terminal.wait_for(r"preview 2, generation 2.*Output: unchanged.*Change: unchanged.*a accepts")
+        terminal.wait_for(r"preview 2, generation 2.*Output: (unchanged|\+).*Change: (unchanged|\+).*a accepts")
 
         manifest = docstring / "bundle.yaml"
         good = manifest.read_text()
