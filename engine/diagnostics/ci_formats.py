@@ -59,11 +59,12 @@ def _failure(suite: Element, item: Diagnostic) -> None:
     place = f"{item.span.file}:{item.span.line}:{item.span.column}"
     name = f"{item.code} {place}"
     line = str(item.span.line)
-    file = _clean(item.span.file)
-    element = SubElement(suite, "testcase", name=_clean(name), classname=file, file=file, line=line)
-    failure = SubElement(element, "failure", message=_clean(item.message), type=item.severity)
-    failure.text = _clean(f"{place}: {item.code} {item.message}\n{item.help or ''}")
+    file = xml_text(item.span.file)
+    element = SubElement(suite, "testcase", name=xml_text(name), classname=file, file=file, line=line)
+    failure = SubElement(element, "failure", message=xml_text(item.message), type=item.severity)
+    failure.text = xml_text(f"{place}: {item.code} {item.message}\n{item.help or ''}")
 
 
-def _clean(text: str) -> str:
+def xml_text(text: str) -> str:
+    """Return the text with what XML cannot hold replaced."""
     return _OUTSIDE_XML.sub("\N{REPLACEMENT CHARACTER}", text)

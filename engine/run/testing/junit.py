@@ -6,14 +6,12 @@ The form is what they agree on (https://github.com/testmoapp/junitxml describes 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from engine.diagnostics.ci_formats import xml_text
 from engine.run.testing.results import CaseResult, Combination, Report, Trial
 
-# XML 1.0 has no other characters, not even as references.
-_OUTSIDE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MAX_OUTPUT = 20_000
 
 
@@ -34,7 +32,7 @@ def junit_xml(report: Report) -> str:
 
 def _suite(root: Element, bundle: str, combination: Combination, cases: Sequence[CaseResult]) -> list[int]:
     name = f"{bundle} ({combination.name})"
-    suite = SubElement(root, "testsuite", name=_clean(name), time=f"{sum(case.seconds for case in cases):.3f}")
+    suite = SubElement(root, "testsuite", name=xml_text(name), time=f"{sum(case.seconds for case in cases):.3f}")
     # A baseline is no test of this bundle: what fails there is shown, and fails nothing.
     judged = combination.baseline is None
     states = [case.state if judged or case.state == "passed" else "not run" for case in cases]
@@ -44,7 +42,7 @@ def _suite(root: Element, bundle: str, combination: Combination, cases: Sequence
     for key in ("model", "adapter", "baseline"):
         value = getattr(combination, key)
         if value is not None:
-            SubElement(properties, "property", name=key, value=_clean(value))
+            SubElement(properties, "property", name=key, value=xml_text(value))
     for case, state in zip(cases, states, strict=True):
         _case(suite, case, state, judged=judged)
     return counts
@@ -59,10 +57,10 @@ def _case(suite: Element, case: CaseResult, state: str, *, judged: bool) -> None
     element = SubElement(
         suite,
         "testcase",
-        name=_clean(case.case),
-        classname=_clean(f"{case.bundle}.{case.combination.name}"),
+        name=xml_text(case.case),
+        classname=xml_text(f"{case.bundle}.{case.combination.name}"),
         time=f"{case.seconds:.3f}",
-        file=_clean(case.span.file),
+        file=xml_text(case.span.file),
         line=str(case.span.line),
     )
     properties = SubElement(element, "properties")
@@ -76,16 +74,16 @@ def _case(suite: Element, case: CaseResult, state: str, *, judged: bool) -> None
         SubElement(properties, "property", name=name, value=value)
     if state == "failed":
         message = f"{case.passed} of {len(case.trials)} passed, wanted {case.wanted:.0%}"
-        SubElement(element, "failure", message=message, type="expectation").text = _clean(_failures(case.trials))
+        SubElement(element, "failure", message=message, type="expectation").text = xml_text(_failures(case.trials))
     elif state == "error":
         errors = list(dict.fromkeys(trial.error for trial in case.trials if trial.error))
-        SubElement(element, "error", message=_clean(errors[0]), type="backend").text = _clean("\n".join(errors))
+        SubElement(element, "error", message=xml_text(errors[0]), type="backend").text = xml_text("\n".join(errors))
     elif state == "not run":
         SubElement(element, "skipped", message="not run" if judged else "a baseline: it did not pass there")
     shown = next((trial for trial in case.trials if trial.state != "passed" and trial.evidence), None)
     if shown is not None and shown.evidence is not None:
         output = f"reply (seed {shown.seed}):\n{shown.evidence.reply}\n\n{shown.evidence.diff}"
-        SubElement(element, "system-out").text = _clean(output[:_MAX_OUTPUT])
+        SubElement(element, "system-out").text = xml_text(output[:_MAX_OUTPUT])
 
 
 def _failures(trials: Sequence[Trial]) -> str:
@@ -95,7 +93,3 @@ def _failures(trials: Sequence[Trial]) -> str:
             lines.append(f"seed {trial.seed}: {failure.span.file}:{failure.span.line}: {failure.message}")
             lines += failure.detail.splitlines()
     return "\n".join(lines)
-
-
-def _clean(text: str) -> str:
-    return _OUTSIDE.sub("\N{REPLACEMENT CHARACTER}", text)
