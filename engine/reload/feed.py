@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ from engine.reload.places import Places
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-# Milliseconds: a change is handed on after one quiet step, and after `_DEBOUNCE` at the latest.
-STEP, _DEBOUNCE = 8, 50
+# Milliseconds: a change is handed on, to be checked ahead, after one quiet step, and after `_DEBOUNCE` at the latest; it
+# is taken when `QUIET` is over without another.
+_STEP, QUIET, _DEBOUNCE = 4, 8, 50
 _STEP_ABOVE = 40
 # A batch as large as this may be the end of more than the kernel's queue holds.
 _BULK = 1000
@@ -36,6 +38,7 @@ class Inbox:
     everything: bool = False
     woken: bool = False
     error: Exception | None = None
+    _last: float = 0.0
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def put(self, paths: Collection[str] = (), *, everything: bool = False, error: Exception | None = None) -> None:
@@ -45,6 +48,8 @@ class Inbox:
             self.everything = self.everything or everything
             self.error = self.error or error
             self.woken = True
+            if paths or everything:
+                self._last = time.monotonic()
             self._changed.notify_all()
 
     def take(self, timeout: float | None) -> tuple[frozenset[str], bool]:
@@ -64,6 +69,15 @@ class Inbox:
             self.paths.clear()
             self.everything = self.woken = False
         return paths, everything
+
+    def rest(self) -> tuple[frozenset[str], bool]:
+        """Wait until the quiet time is over, and return what changed in it as `take` does."""
+        latest = time.monotonic() + _DEBOUNCE / 1000
+        with self._changed:
+            # The step before the change was handed on was quiet already.
+            while (left := min(self._last + (QUIET - _STEP) / 1000, latest) - time.monotonic()) > 0:
+                self._changed.wait(left)
+        return self.take(0)
 
 
 class Watch:
@@ -173,7 +187,7 @@ class Feed:
     def _watch(self, where: Places, *, lenient: bool = False) -> list[Watch]:
         made: list[Watch] = []
         try:
-            made.append(Watch(where.folders, STEP, self._put, lenient=lenient))
+            made.append(Watch(where.folders, _STEP, self._put, lenient=lenient))
             made.append(Watch(where.above, _STEP_ABOVE, self._put_above, lenient=lenient))
         except Exception as error:
             for watch in made:

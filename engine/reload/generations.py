@@ -94,6 +94,7 @@ class Generations:
         self._found: tuple[Diagnostic, ...] = ()
         self._found_now: tuple[Diagnostic, ...] = ()
         self._settling = Settling()
+        self._ahead: dict[str, tuple[str, Checked]] = {}
 
     @property
     def count(self) -> int:
@@ -141,6 +142,20 @@ class Generations:
         files += self._also.look(touched, self._settling, due, now)
         return self._reload(files)
 
+    def check_ahead(self, touched: Collection[str]) -> None:
+        """Check bundles whose files were touched, so that the next look has it done; takes nothing.
+
+        Args:
+            touched: Absolute paths of files.
+        """
+        touched = [path for path in touched if not _is_ignored(path)]
+        if any(map(self._moves_bundles, touched)):
+            return
+        sources = self._read(self._dirty(touched))
+        found = check_bundles(list(sources.values()), checker=self._checker) if sources else []
+        pairs = zip(sources.items(), found, strict=True)
+        self._ahead = {key: (source.key(), checked) for (key, source), checked in pairs}
+
     def uncompiled(self) -> list[Checked]:
         """Return the bundles whose constraints still have to be compiled."""
         return [held.checked for held in self._held.values() if held.checked is not None]
@@ -181,10 +196,13 @@ class Generations:
     def _fresh(self, keys: Sequence[str]) -> list[tuple[str, BundleSource, Checked]]:
         """Read bundles, and check those that changed; until they stand still while they are checked."""
         sources = self._read(keys)
-        checked: dict[str, Checked] = {}
+        ahead, self._ahead = self._ahead, {}
+        checked = {key: item for key, (mark, item) in ahead.items() if key in sources and sources[key].key() == mark}
         for _ in range(_READS):
             missing = [key for key in sources if key not in checked]
-            found = check_bundles([sources[key] for key in missing], checker=self._checker) if missing else []
+            if not missing:
+                break
+            found = check_bundles([sources[key] for key in missing], checker=self._checker)
             checked.update(zip(missing, found, strict=True))
             again = self._read(list(sources))
             moved = [key for key in sources if key not in again or again[key].key() != sources[key].key()]

@@ -148,6 +148,10 @@ class Watcher:
         touched, everything = self._feed.inbox.take(max(0.0, due - time.monotonic()) if due is not None else None)
         if self._closing:
             return
+        if not everything and not any(map(self._is_folder, touched)):
+            work.check_ahead(touched)
+        more, more_than_seen = self._feed.inbox.rest()
+        touched, everything = touched | more, everything or more_than_seen
         now = time.monotonic()
         again = self._look_again is not None and self._look_again <= now
         # The kernel may have dropped the end of many changes, so all is looked at once more when they are over.

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Self
 
-from engine.reload.feed import STEP
+from engine.reload.feed import QUIET
 from tests.benchmarks.harness import Aim, Row, Sample, Scale
 from tests.benchmarks.samples import write_bundles
 from tests.benchmarks.worker import Worker, worker
@@ -154,5 +154,5 @@ class BareLoop:
                 return
             while ready:
                 os.read(self._events, 65536)
-                ready, _, _ = select.select([self._events], [], [], STEP / 1000)
+                ready, _, _ = select.select([self._events], [], [], QUIET / 1000)
             self._arrived.put(time.monotonic())
