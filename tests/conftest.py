@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,13 @@ from projects import call, make_bundle, make_project
 from scripted_server import ScriptedServer, scripted_server
 
 from engine.backends import pull
+
+
+def pytest_configure() -> None:
+    """Have the programs under test heed signals, also where the tests run in the background or under nohup."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 @pytest.fixture(scope="session")

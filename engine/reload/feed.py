@@ -21,8 +21,8 @@ from engine.reload.places import Places
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-# Milliseconds: a change is handed on, to be checked ahead, after one quiet step, and after `_DEBOUNCE` at the latest; it
-# is taken when `QUIET` is over without another.
+# Milliseconds: a change is handed on after one quiet step, and after `_DEBOUNCE` at the latest. It is checked then, and
+# taken when `QUIET` is over without another.
 _STEP, QUIET, _DEBOUNCE = 4, 8, 50
 _STEP_ABOVE = 40
 # A batch as large as this may be the end of more than the kernel's queue holds.

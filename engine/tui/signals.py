@@ -1,10 +1,13 @@
-"""Ends a view in good order when the process is told to end: the terminal is restored, no process is left."""
+"""Ends a view in good order when the process is told to end or its terminal is gone: no process is left."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import select
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 ENDING = ("SIGTERM", "SIGHUP")
@@ -31,3 +34,34 @@ def ending(call: Callable[[], object], *more: str) -> Iterator[None]:
     finally:
         for number in installed:
             loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def hung_up(terminal: int, call: Callable[[], object]) -> Iterator[None]:
+    """Call something when a terminal is gone: a program that was started to ignore SIGHUP would read its end for ever.
+
+    Args:
+        terminal: Its file descriptor.
+        call: Called in the running event loop.
+    """
+    if not hasattr(select, "poll"):  # Windows
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    woken, wake = os.pipe()
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(terminal, 0)  # that it is gone is told in any case
+        poll.register(woken, select.POLLIN)
+        if any(number == terminal for number, _ in poll.poll()):
+            loop.call_soon_threadsafe(call)
+
+    thread = threading.Thread(target=wait, name="engine-terminal", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.close(wake)
+        thread.join()
+        os.close(woken)

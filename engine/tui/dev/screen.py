@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import ClassVar
 
 from rich.text import Text
@@ -18,7 +19,7 @@ from engine.tui.dev.events import DevEvent, NodeRow
 from engine.tui.dev.loop import DevLoop
 from engine.tui.dev.panes import Findings, Pane
 from engine.tui.dev.progress import Progress
-from engine.tui.signals import ending
+from engine.tui.signals import ending, hung_up
 from engine.tui.text import harmless
 
 NARROW = 90
@@ -228,7 +229,11 @@ async def show(loop: DevLoop) -> int:
         0 when they quit, 130 when they or a signal interrupted.
     """
     screen = DevScreen(loop)
-    with ending(lambda: screen.exit(130), "SIGINT"):
+
+    def interrupt() -> None:
+        screen.exit(130)
+
+    with ending(interrupt, "SIGINT"), hung_up(sys.stdin.fileno(), interrupt):
         code = await screen.run_async()
     await screen.settle()
     return 2 if code is None else code
