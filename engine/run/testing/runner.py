@@ -150,10 +150,12 @@ class Runner:
 
     async def _run_group(self, group: Group, scripts: ScriptRunner) -> AsyncGenerator[Trial, None]:
         """Run a group's trials, several at once; whoever stops reading stops them."""
-        jobs = ((cell, repeat) for cell in group.cells for repeat in range(cell.repeats))
+        planned = ((cell, repeat) for cell in group.cells for repeat in range(cell.repeats))
         done: asyncio.Queue[Trial | None] = asyncio.Queue()
         count = self._settings.concurrency or _concurrency(group.backend)
-        workers = [asyncio.create_task(self._work(group, scripts, jobs, done.put_nowait)) for _ in range(max(1, count))]
+        workers = [
+            asyncio.create_task(self._work(group, scripts, planned, done.put_nowait)) for _ in range(max(1, count))
+        ]
         everything = asyncio.gather(*workers)
         everything.add_done_callback(lambda _: done.put_nowait(None))
         try:
@@ -167,9 +169,9 @@ class Runner:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(
-        self, group: Group, scripts: ScriptRunner, jobs: Iterator[tuple[Cell, int]], put: Callable[[Trial], None]
+        self, group: Group, scripts: ScriptRunner, planned: Iterator[tuple[Cell, int]], put: Callable[[Trial], None]
     ) -> None:
-        for cell, repeat in jobs:  # one iterator shared by all workers
+        for cell, repeat in planned:  # one iterator shared by all workers
             if self._stop:
                 return
             trial = await self._trial(group, scripts, cell, repeat)
