@@ -1,5 +1,6 @@
 """The rest of the gate: lint, format, types, the rooms, the public names, no path of a machine."""
 
+import os
 import re
 import subprocess
 import sys
@@ -53,6 +54,19 @@ def test_help_imports_no_room() -> None:
         "print({'pydantic', 'jinja2', 'openai', 'rich', 'tree_sitter'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_validating_what_has_not_changed_imports_no_heavy_library(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom engine.cli import main\n"
+        "try:\n    main(['validate', 'bundles'])\nexcept SystemExit:\n    pass\n"
+        "print({'pydantic', 'jinja2', 'jsonschema', 'xgrammar', 'xml.etree.ElementTree'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "ENGINE_CACHE_DIR": str(tmp_path)}
+    argv = [sys.executable, "-c", code]
+    for _ in range(2):
+        result = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "set()"
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.diagnostics.ci_formats import gitlab_text, junit_text
 from engine.diagnostics.core import Diagnostic, Span
 from engine.diagnostics.excerpt import full_text, printable
 from engine.diagnostics.sarif import sarif_log
@@ -103,11 +102,18 @@ def _escape(text: str, more: str = "") -> str:
     return text
 
 
+# Imported where they are used: they bring an XML library, which every `engine validate` would wait for.
+
+
 def _gitlab(diagnostics: Sequence[Diagnostic], color: bool, sources: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature
+    from engine.diagnostics.ci_formats import gitlab_text
+
     return gitlab_text(diagnostics)
 
 
 def _junit(diagnostics: Sequence[Diagnostic], color: bool, sources: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature
+    from engine.diagnostics.ci_formats import junit_text
+
     return junit_text(diagnostics)
 
 

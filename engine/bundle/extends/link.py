@@ -12,7 +12,6 @@ from engine.bundle.archive import part_of_zip, read_own_zip
 from engine.bundle.extends.missing import bad_path, missing_parent
 from engine.bundle.source import MANIFESTS, BundleSource, Entry, read_own
 from engine.diagnostics import Diagnostic, Span, printable
-from engine.manifest import read_yaml, with_repairs
 
 MAX_PARENTS = 8
 
@@ -202,6 +201,9 @@ def _shown(child: BundleSource, target: str, place: Path) -> str:
 def _with_document(own: BundleSource) -> BundleSource:
     if own.document is not None or own.manifest is None:
         return own
+    # Here, not above: a bundle that builds on none, and has not changed, is validated without reading its manifest.
+    from engine.manifest import read_yaml, with_repairs
+
     text, problems = own.text(own.manifest)
     document = read_yaml(text or "", own.show(own.manifest))
     if text is None:
