@@ -30,6 +30,11 @@ def descendants(pid: int) -> set[Mark]:
     return {(child, processes[child][1]) for child in below}
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is suspended, as by Ctrl-Z."""
+    return table().get(pid, (0, "", ""))[2] in ("T", "t")
+
+
 def alive(marks: set[Mark]) -> set[Mark]:
     """Return those that still live; a zombie does not."""
     processes = table()
