@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.console import project_option, use_color
-from engine.cli.render import split_target
+from engine.cli.render import node_options, split_target
 from engine.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(name="dev")
 @click.argument("bundle")
-@click.option("--target", "-t", required=True, metavar="FILE[::NODE]", help="The node, by (qualified) name or id.")
-@click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
-@click.option("--model", help="As for `engine run`.")
-@click.option("--adapter", help="As for `engine run`.")
-@click.option("--plugin", help="As for `engine run`.")
-@click.option("--base-url", metavar="URL", help="As for `engine run`.")
+@node_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
 @click.option(
     "--allow-unconstrained",

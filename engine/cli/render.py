@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,26 @@ def split_target(target: str) -> tuple[Path, str | None]:
     return Path(file), node if separator else None
 
 
+def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name one node and who would answer it."""
+    options = (
+        click.option(
+            "--target", "-t", required=True, metavar="FILE[::NODE]", help="The node, by (qualified) name or id."
+        ),
+        click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle."),
+        click.option("--model", help="As for `engine run`."),
+        click.option("--adapter", help="As for `engine run`."),
+        click.option("--plugin", help="As for `engine run`."),
+        click.option("--base-url", metavar="URL", help="As for `engine run`."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command(name="render")
 @click.argument("bundle")
-@click.option("--target", "-t", required=True, metavar="FILE[::NODE]", help="The node, by (qualified) name or id.")
-@click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
-@click.option("--model", help="As for `engine run`.")
-@click.option("--adapter", help="As for `engine run`.")
-@click.option("--plugin", help="As for `engine run`.")
-@click.option("--base-url", metavar="URL", help="As for `engine run`.")
+@node_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @project_option
 def command(bundle: str, target: str, params: tuple[str, ...], as_json: bool, **options: Any) -> int:
