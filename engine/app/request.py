@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from engine.bundle import Bundle
@@ -32,6 +32,11 @@ class RunRequest:
         limit: Upper bound of tasks: the first in the order of the nodes, whatever order they then run in.
         allow_unconstrained: Run even where the declared constraint is not in force.
         hold: Leave every change waiting, also where engine.yaml says `auto_accept`.
+        changed_since: A git revision; only nodes whose text is not what it was there.
+        shard: `(i, n)`: only the i-th of n parts, from 1; a node is always in the same one.
+        cache: Whether results may come from the cache.
+        executor: Where tasks run.
+        budget: What all tasks together may use: tokens, seconds, tool_calls, cost; each replaces engine.yaml's.
     """
 
     bundles: Sequence[str | Path | Bundle]
@@ -47,3 +52,8 @@ class RunRequest:
     limit: int | None = None
     allow_unconstrained: bool = False
     hold: bool = False
+    changed_since: str | None = None
+    shard: tuple[int, int] | None = None
+    cache: bool | None = None
+    executor: Literal["local", "ray"] | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from engine.events.encode import event_to_json
 from engine.events.log import EventLog, LogReader
 from engine.events.observer import Bus, Observer
-from engine.events.records import RunRecord, StoredEvent
+from engine.events.records import RunRecord, StoredEvent, TaskRow
 from engine.events.types import (
     ChangeDecided,
     ChangeOffered,
@@ -13,8 +13,10 @@ from engine.events.types import (
     KernelStarted,
     ModelRequested,
     ModelResponded,
+    PaceChanged,
     RunFinished,
     RunPlanned,
+    RunResumed,
     RunStarted,
     TaskFinished,
     TaskStarted,
@@ -36,12 +38,15 @@ __all__ = [
     "ModelRequested",
     "ModelResponded",
     "Observer",
+    "PaceChanged",
     "RunFinished",
     "RunPlanned",
     "RunRecord",
+    "RunResumed",
     "RunStarted",
     "StoredEvent",
     "TaskFinished",
+    "TaskRow",
     "TaskStarted",
     "ToolCalled",
     "ToolReturned",

@@ -6,16 +6,17 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from engine.errors import ConfigError
 from engine.events.encode import dump, load
 from engine.events.liveness import ProcessMark, is_gone, this_process
-from engine.events.records import RunRecord, StoredEvent
+from engine.events.records import RunRecord, StoredEvent, TaskRow
 from engine.events.schema import connect
-from engine.events.types import Event, RunFinished, RunStarted
+from engine.events.task_rows import PLAN_TASK, TASKS, keep_true, storable
+from engine.events.types import Event, RunFinished, RunStarted, TaskFinished, TaskStarted
 from engine.events.writer import Writer
 
 _ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, NULL, 'running', '{}', ?, ?, ?)"
@@ -23,6 +24,7 @@ _START_RUN = (
     "UPDATE runs SET ended = NULL, status = 'running', summary = ?, pid = ?, born = ?, place = ? WHERE run_id = ?"
 )
 _END_RUN = "UPDATE runs SET ended = ?, status = ?, summary = ? WHERE run_id = ?"
+_STATE = TaskRow._fields.index("state")
 _RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM runs"
 _NEWEST_FIRST = "ORDER BY started DESC, rowid DESC LIMIT ?"
 _IDS = "SELECT run_id FROM runs ORDER BY started DESC, rowid DESC"
@@ -76,6 +78,16 @@ class LogReader:
             limit: At most this many; a negative limit means all.
         """
         return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
+
+    def tasks(self, run_id: str, states: Sequence[str] = ()) -> list[TaskRow]:
+        """Return the tasks of a run in the order of its plan, as far as they got.
+
+        Args:
+            run_id: The run.
+            states: Only tasks in one of these states; none means all.
+        """
+        rows = self._select(TASKS, (run_id,))
+        return [TaskRow(*row) for row in rows if not states or row[_STATE] in states]
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""
@@ -144,7 +156,7 @@ class EventLog(LogReader):
             ConfigError: The log is closed.
         """
         text = dump(event.payload())
-        run_id, task_id = _storable(event.run_id), _storable(event.task_id)
+        run_id, task_id = storable(event.run_id), storable(event.task_id)
         with self._lock:
             if self._closed:
                 raise ConfigError(f"the event log {self.path} is closed")
@@ -157,7 +169,17 @@ class EventLog(LogReader):
             if isinstance(event, RunStarted | RunFinished):
                 self._update_run(event, stored)
             self._writer.put(stored)
+            if isinstance(event, TaskStarted | TaskFinished):
+                self._writer.put(keep_true(event, run_id, task_id))
         return stored
+
+    def plan(self, rows: Iterable[TaskRow]) -> None:
+        """Queue the tasks of a run's plan, before their events; tasks that are known already stay as they are."""
+        with self._lock:
+            if self._closed:
+                raise ConfigError(f"the event log {self.path} is closed")
+            for row in rows:
+                self._writer.put((PLAN_TASK, row))
 
     def flush(self) -> None:
         """Wait until every appended event is stored.
@@ -213,11 +235,6 @@ def _record(row: Sequence[Any]) -> RunRecord:
     if status == "running" and is_gone(ProcessMark(*mark)):
         status = "interrupted"
     return RunRecord(run_id, started, ended, status, load(summary))
-
-
-def _storable(text: str) -> str:
-    """Spell out lone surrogates, which SQLite cannot store."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _make_folder(folder: Path) -> None:

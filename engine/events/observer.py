@@ -27,6 +27,12 @@ class Observer(Protocol):
     async def on_run_start(self, event: Any, /) -> None:
         """Receive a RunStarted."""
 
+    async def on_run_resume(self, event: Any, /) -> None:
+        """Receive a RunResumed."""
+
+    async def on_pace_change(self, event: Any, /) -> None:
+        """Receive a PaceChanged."""
+
     async def on_run_plan(self, event: Any, /) -> None:
         """Receive a RunPlanned."""
 

@@ -34,6 +34,52 @@ class StoredEvent(NamedTuple):
         return head | load(self.text)
 
 
+class TaskRow(NamedTuple):
+    """A task of a run as far as it got; a row of the table `tasks`.
+
+    Attributes:
+        run_id: The run.
+        task_id: The task.
+        place: Its place in the plan, from 0.
+        bundle: The bundle's name.
+        operation: The operation of engine.yaml that it belongs to; empty for a bundle that was named itself.
+        node_id: The node's id.
+        node: Its qualified name.
+        type: Its type.
+        file: Its file, relative to the project's root.
+        line: Its first line when the run was planned.
+        state: planned, running, or the outcome: finished, failed, stopped, parked or skipped.
+        reason: Why it ended.
+        error: What went wrong.
+        attempts: How often it was tried.
+        seconds: Time on the clock.
+        prompt_tokens: Of all turns.
+        completion_tokens: Of all turns.
+        changes: Changes offered.
+        cached: 1 when the result came from the cache, else 0.
+    """
+
+    run_id: str
+    task_id: str
+    place: int
+    bundle: str
+    operation: str
+    node_id: str
+    node: str
+    type: str
+    file: str
+    line: int
+    state: str = "planned"
+    reason: str = ""
+    error: str | None = None
+    attempts: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    changes: int = 0
+    cached: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as the log knows it.

@@ -20,6 +20,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX runs_by_start ON runs (started)",
     ),
+    (
+        """CREATE TABLE tasks (
+            run_id TEXT NOT NULL, task_id TEXT NOT NULL, place INTEGER NOT NULL, bundle TEXT NOT NULL,
+            operation TEXT NOT NULL, node_id TEXT NOT NULL, node TEXT NOT NULL, type TEXT NOT NULL, file TEXT NOT NULL,
+            line INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, error TEXT, attempts INTEGER NOT NULL,
+            seconds REAL NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+            changes INTEGER NOT NULL, cached INTEGER NOT NULL, PRIMARY KEY (run_id, task_id)
+        ) WITHOUT ROWID""",
+    ),
 )
 """The statements that lead from version N to N + 1, at place N; the file's version is its `user_version`."""
 

@@ -43,13 +43,44 @@ _NAMES: dict[type[Event], tuple[str, ...]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A run began; `settings` is what the command line resolved to."""
+    """A run began.
+
+    Attributes:
+        bundles: Their names.
+        targets: What was named, as given.
+        settings: What the command line resolved to.
+        request: Everything that was asked for, so that the run can be gone on with.
+        digests: The content of each bundle, by its name.
+    """
 
     type: ClassVar[str] = "run:started"
     method: ClassVar[str] = "on_run_start"
     bundles: tuple[str, ...]
     targets: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """A run that had ended early goes on; `done` tasks are not repeated, `left` tasks remain."""
+
+    type: ClassVar[str] = "run:resumed"
+    method: ClassVar[str] = "on_run_resume"
+    done: int
+    left: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceChanged(Event):
+    """The number of requests at once was adapted to the server: `limit` from now on, 0 while it is given a rest."""
+
+    type: ClassVar[str] = "pace:changed"
+    method: ClassVar[str] = "on_pace_change"
+    limit: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +97,20 @@ class RunPlanned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """A run ended; `status` is finished, failed, stopped or interrupted."""
+    """A run ended, or this part of one that is gone on with later.
+
+    Attributes:
+        status: finished, failed, stopped or interrupted.
+        finished: Tasks that finished, those from the cache included.
+        failed: Tasks that failed.
+        stopped: Tasks that were stopped.
+        changes: Changes offered.
+        seconds: Time on the clock.
+        usage: Tokens of this run; what the cache saved is not in it.
+        skipped: Tasks that were not tried, since one that they come after did not finish.
+        cached: Tasks whose result came from the cache.
+        cost: What the tokens cost at the declared prices; None where a price is missing.
+    """
 
     type: ClassVar[str] = "run:finished"
     method: ClassVar[str] = "on_run_end"
@@ -77,6 +121,9 @@ class RunFinished(Event):
     changes: int
     seconds: float
     usage: Usage = _NONE
+    skipped: int = 0
+    cached: int = 0
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +141,28 @@ class TaskStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFinished(Event):
-    """A task ended; `outcome` is finished, failed, stopped or parked."""
+    """A task ended.
+
+    Attributes:
+        bundle: The bundle's name.
+        node_id: The node's id.
+        node: Its qualified name.
+        file: Its file.
+        line: Its first line.
+        outcome: finished, failed, stopped, parked or skipped.
+        reason: Why it ended.
+        error: What went wrong, one line.
+        summary: What the task says about itself.
+        changed_files: The files of its offered changes.
+        turns: Number of turns.
+        seconds: Time on the clock.
+        usage: Tokens of all turns; those of the first time where the result is `cached`.
+        adapter: The adapter that answered last.
+        cached: The result came from the cache; no model was called.
+        attempts: How often it was tried.
+        checks: What the bundle's checks said: `{file, check, passed, detail}` each.
+        cost: What its tokens cost at the declared prices; None where a price is missing.
+    """
 
     type: ClassVar[str] = "task:finished"
     method: ClassVar[str] = "on_task_end"
@@ -112,6 +180,10 @@ class TaskFinished(Event):
     seconds: float = 0.0
     usage: Usage = _NONE
     adapter: str | None = None
+    cached: bool = False
+    attempts: int = 1
+    checks: tuple[Mapping[str, Any], ...] = ()
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,6 +267,9 @@ class TaskLimits(Model):
     seconds: float = Field(default=300, gt=0, le=86400, description="Time on the clock.")
     tokens: int = Field(default=20000, ge=1, description="Prompt and completion tokens of all turns.")
     tool_calls: int = Field(default=50, ge=1, description="Number of tool calls.")
+    cost: float | None = Field(
+        default=None, gt=0, description="What its tokens may cost, at the prices that engine.yaml declares."
+    )
 
 
 class Manifest(Model):

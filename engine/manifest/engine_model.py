@@ -34,6 +34,16 @@ class Operation(Model):
     """One bundle and how it runs here."""
 
     bundle: str = Field(description="The bundle's name.")
+    types: list[str] = Field(
+        default_factory=list, description="Only nodes of these types, of those that the bundle takes; empty means all."
+    )
+    paths: list[str] = Field(
+        default_factory=list, description="Only nodes of files that match one of these globs; empty means all."
+    )
+    after: list[Name] = Field(
+        default_factory=list,
+        description="Operations that come first: on a node that both take, this one waits for theirs.",
+    )
     enabled: bool = Field(default=True, description="False leaves the operation out.")
     priority: Literal["low", "normal", "high"] = Field(default="normal", description="Which tasks start first.")
     params: dict[str, Any] = Field(default_factory=dict, description="Values of the bundle's params.")
@@ -42,15 +52,61 @@ class Operation(Model):
     auto_accept: bool = Field(default=False, description="Accept the changes that pass their checks without a review.")
 
 
+class BudgetSpec(Model):
+    """What all tasks of a run may use together; a limit is never overshot."""
+
+    tokens: int | None = Field(default=None, ge=1, description="Prompt and completion tokens.")
+    tool_calls: int | None = Field(default=None, ge=1, description="Number of tool calls.")
+    cost: float | None = Field(default=None, gt=0, description="What the tokens may cost, at the declared prices.")
+
+
+class Price(Model):
+    """What a model's tokens cost, in any one currency."""
+
+    prompt: float = Field(ge=0, description="For a million prompt tokens.")
+    completion: float = Field(ge=0, description="For a million completion tokens.")
+    cached: float | None = Field(
+        default=None, ge=0, description="For a million prompt tokens that the server had cached; by default as others."
+    )
+
+
 class RunSpec(Model):
     """How a run is executed."""
 
     concurrency: int | None = Field(
-        default=None, ge=1, le=1024, description="Tasks at once; by default what the backend is good for."
+        default=None, ge=1, le=1024, description="Tasks at once, at most; by default what the backend is good for."
     )
     seconds: float = Field(default=3600, gt=0, description="Upper bound of a run, on the clock.")
     retries: int = Field(default=3, ge=0, le=20, description="Retries of a request that failed in passing.")
-    executor: Literal["local"] = Field(default="local", description="Where tasks run.")
+    attempts: int = Field(default=2, ge=1, le=10, description="How often a task is tried that the server failed.")
+    executor: Literal["local", "ray"] = Field(
+        default="local", description="Where tasks run: in this process, or on a Ray cluster."
+    )
+    ray: str | None = Field(
+        default=None,
+        description="executor ray: the cluster's address; by default the one that Ray finds, else a local one.",
+    )
+    cache: bool = Field(default=True, description="Take results of tasks that nothing changed for from the cache.")
+    on_failure: Literal["skip_dependents", "continue", "stop"] = Field(
+        default="skip_dependents",
+        description="When a task fails that others come `after`: they are skipped, run all the same, or the run stops.",
+    )
+    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="What all tasks of a run may use together.")
+
+
+class LogSpec(Model):
+    """What is kept of past runs."""
+
+    keep_runs: int = Field(default=200, ge=1, description="The newest runs that are kept when a run starts.")
+    keep_days: float | None = Field(default=None, gt=0, description="Older runs are forgotten, too; by default none.")
+
+
+class Telemetry(Model):
+    """Where traces of runs go."""
+
+    otlp: str | None = Field(
+        default=None, description="URL of an OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318."
+    )
 
 
 class Trust(Model):
@@ -68,4 +124,9 @@ class EngineConfig(Model):
         default_factory=dict, description="Which bundles run when several run together."
     )
     run: RunSpec = Field(default_factory=RunSpec, description="How a run is executed.")
+    prices: dict[str, Price] = Field(
+        default_factory=dict, description="What tokens cost, by the name of the model or adapter that answers."
+    )
+    log: LogSpec = Field(default_factory=LogSpec, description="What is kept of past runs.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Where traces of runs go.")
     trust: Trust = Field(default_factory=Trust, description="What bundles are trusted with.")

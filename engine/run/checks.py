@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from engine.discovery import error_count, language_of
 from engine.manifest.bundle_model import RunCheck
 from engine.workspace import Change, CommandRunner
 
 Check = Literal["parses"] | RunCheck
+
+
+class CheckResult(NamedTuple):
+    """What one check says about one changed file.
+
+    Attributes:
+        file: The file.
+        check: `parses`, or the command.
+        passed: Whether it holds.
+        detail: Why not; empty when it holds.
+    """
+
+    file: str
+    check: str
+    passed: bool
+    detail: str = ""
 
 
 def parse_problem(path: str, before: bytes | None, after: bytes | None) -> str | None:

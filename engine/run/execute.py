@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from engine.events import Bus, ChangeOffered, RunFinished, TaskFinished, TaskStarted
 from engine.messages import Usage
@@ -20,6 +20,64 @@ from engine.workspace import Change, Decision
 _log = logging.getLogger("engine.run")
 
 Offer = Callable[[TaskResult], Awaitable[None]]
+
+
+class TaskRunner(Protocol):
+    """Where one task runs; `engine.run.executors` has them."""
+
+    async def run(self, task: Task, bus: Bus, run_id: str) -> TaskResult:
+        """Run one task; every failure becomes its result, only cancellation passes through."""
+        ...
+
+
+class Schedule(Protocol):
+    """Which task starts next, and when."""
+
+    async def next(self) -> Task | None:
+        """Wait until a task may start, and return it; None when none is left."""
+        ...
+
+    def ended(self, result: TaskResult) -> Sequence[TaskResult]:
+        """Hear of a task's end; return the results of tasks that are skipped for it."""
+        ...
+
+
+class LocalRunner:
+    """Runs tasks in this process.
+
+    Args:
+        services: What the tasks share.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def run(self, task: Task, bus: Bus, run_id: str) -> TaskResult:
+        """Run one task."""
+        return await run_task(task, self._services, bus, run_id)
+
+
+class InOrder:
+    """Tasks in the order of the plan, a fixed number at once.
+
+    Args:
+        tasks: The tasks.
+        concurrency: Tasks at once.
+    """
+
+    def __init__(self, tasks: Sequence[Task], concurrency: int) -> None:
+        self._tasks = iter(tasks)
+        self._slots = asyncio.Semaphore(max(1, concurrency))
+
+    async def next(self) -> Task | None:
+        """Wait for a free slot and return the next task."""
+        await self._slots.acquire()
+        return next(self._tasks, None)
+
+    def ended(self, result: TaskResult) -> Sequence[TaskResult]:  # noqa: ARG002 - nothing depends on another here
+        """Free the task's slot."""
+        self._slots.release()
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +106,8 @@ class RunResult:
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all tasks."""
-        return sum((task.usage for task in self.tasks), Usage())
+        """Tokens of all tasks but those from the cache."""
+        return sum((task.usage for task in self.tasks if not task.cached), Usage())
 
     def count(self, outcome: str) -> int:
         """Return how many tasks had this outcome."""
@@ -57,41 +115,39 @@ class RunResult:
 
 
 class Executor:
-    """Runs tasks with bounded concurrency; what one task does never touches another.
+    """Runs the tasks of a schedule; what one task does never touches another.
 
     Args:
-        services: What the tasks share.
+        runner: Where each task runs.
         bus: Gets every event.
         run_id: Stamped on the events.
-        concurrency: Tasks at once.
         offer: Called with each finished task before its TaskFinished event; stores its changes.
     """
 
-    def __init__(self, services: Services, bus: Bus, run_id: str, *, concurrency: int, offer: Offer) -> None:
-        self._services, self._bus, self._run_id, self._offer = services, bus, run_id, offer
-        self._concurrency = max(1, concurrency)
+    def __init__(self, runner: TaskRunner, bus: Bus, run_id: str, *, offer: Offer) -> None:
+        self._runner, self._bus, self._run_id, self._offer = runner, bus, run_id, offer
         self.results: list[TaskResult] = []
 
-    async def run(self, tasks: Sequence[Task], seconds: float) -> str:
+    async def run(self, schedule: Schedule, seconds: float) -> str:
         """Run all tasks; return finished, failed or stopped. Cancellation stops cleanly and passes through."""
-        pending = iter(tasks)
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for _ in range(min(self._concurrency, len(tasks))):
-                    group.create_task(self._work(pending))
+                while (task := await schedule.next()) is not None:
+                    group.create_task(self._work(task, schedule))
         except TimeoutError:
             return "stopped"
         failed = any(result.outcome != "finished" for result in self.results)
         return "failed" if failed else "finished"
 
-    async def _work(self, pending: Iterator[Task]) -> None:
-        for task in pending:  # one iterator shared by all workers
-            await self._run_one(task)
+    async def _work(self, task: Task, schedule: Schedule) -> None:
+        result = await self._run_one(task)
+        for skipped in schedule.ended(result):
+            await self._finish(skipped)
 
-    async def _run_one(self, task: Task) -> None:
+    async def _run_one(self, task: Task) -> TaskResult:
         await self._bus.emit(TaskStarted(run_id=self._run_id, task_id=task.task_id, **_identity(task)))
         try:
-            result = await run_task(task, self._services, self._bus, self._run_id)
+            result = await self._runner.run(task, self._bus, self._run_id)
             await self._offer(result)
         except asyncio.CancelledError:
             await self._finish(TaskResult(task, "stopped", "cancelled", error="the run ended before the task did"))
@@ -100,6 +156,7 @@ class Executor:
             _log.error("task %s broke", task.task_id, exc_info=exc)
             result = TaskResult(task, "failed", "error", error=f"{type(exc).__name__}: {exc}")
         await self._finish(result)
+        return result
 
     async def _finish(self, result: TaskResult) -> None:
         self.results.append(result)
@@ -122,6 +179,10 @@ class Executor:
                 seconds=result.seconds,
                 usage=result.usage,
                 adapter=result.adapter,
+                cached=result.cached,
+                attempts=result.attempts,
+                checks=tuple(check._asdict() for check in result.checks),
+                cost=result.cost,
             )
         )
 
@@ -153,7 +214,9 @@ def run_finished(run_id: str, status: str, results: Sequence[TaskResult], starte
         finished=outcomes["finished"],
         failed=outcomes["failed"],
         stopped=outcomes["stopped"],
+        skipped=outcomes["skipped"],
+        cached=sum(result.cached for result in results),
         changes=sum(len(result.changes) for result in results),
         seconds=round(time.monotonic() - started, 3),
-        usage=sum((result.usage for result in results), Usage()),
+        usage=sum((result.usage for result in results if not result.cached), Usage()),
     )

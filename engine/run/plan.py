@@ -24,6 +24,7 @@ class Assignment:
         adapter: Name of the adapter that answers unless routing says otherwise; None for none.
         adapters: Whether adapters answer at all.
         insists: The person named the adapter, so that to leave it out would be an error.
+        operation: The operation of engine.yaml that it stands for; empty for none.
         priority: high, normal or low: which tasks start first.
         seed: Overrides the manifest's seed.
         unconstrained: The declared constraint is left out, since the server cannot be asked for it and that is allowed.
@@ -36,6 +37,7 @@ class Assignment:
     adapter: str | None = None
     adapters: bool = True
     insists: bool = False
+    operation: str = ""
     priority: Literal["low", "normal", "high"] = "normal"
     seed: int | None = None
     unconstrained: bool = False
@@ -43,11 +45,19 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One bundle on one node."""
+    """One bundle on one node.
+
+    Attributes:
+        task_id: Its id; the same for the same bundle and node in every run.
+        assignment: The bundle and its settings.
+        node: The node as it was when the run was planned.
+        note: What a reviewer says to the model, after a first try was not good enough.
+    """
 
     task_id: str
     assignment: Assignment
     node: CodeNode
+    note: str = ""
 
     @property
     def bundle(self) -> Bundle:

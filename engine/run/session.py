@@ -15,7 +15,7 @@ from typing import Any
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
 from engine.run.enforcement import Enforcer
-from engine.run.execute import Executor, RunResult, run_finished
+from engine.run.execute import Executor, InOrder, LocalRunner, RunResult, run_finished
 from engine.run.plan import Assignment, Task, matches
 from engine.run.render import Rendered, render_task
 from engine.run.review import Review
@@ -69,6 +69,7 @@ class RunSettings:
         auto_accept: Names of bundles whose checked changes are accepted at the end.
         allow_unconstrained: Run bundles whose declared constraint is not in force, and say so.
         described: The settings in force, for the log.
+        request: All that was asked for, as JSON, so that the run can be gone on with.
     """
 
     concurrency: int
@@ -77,6 +78,7 @@ class RunSettings:
     auto_accept: frozenset[str] = frozenset()
     allow_unconstrained: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
 
 
 def new_run_id() -> str:
@@ -167,10 +169,11 @@ class Session:
         for event in self._announcements():
             await bus.emit(event)
         offer = partial(_offer, store, self.run_id)
-        executor = Executor(self._services, bus, self.run_id, concurrency=self._settings.concurrency, offer=offer)
+        executor = Executor(LocalRunner(self._services), bus, self.run_id, offer=offer)
+        schedule = InOrder(self.plan.tasks, self._settings.concurrency)
         status, decisions = "interrupted", list[Decision]()
         try:
-            status = await executor.run(self.plan.tasks, self._settings.seconds)
+            status = await executor.run(schedule, self._settings.seconds)
             decisions = await self._accept(bus, store, everything=apply)
         finally:
             # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
@@ -186,6 +189,8 @@ class Session:
                 bundles=tuple(assignment.bundle.name for assignment in plan.assignments),
                 targets=tuple(settings.targets),
                 settings=settings.described,
+                request=settings.request,
+                digests={assignment.bundle.name: assignment.bundle.digest for assignment in plan.assignments},
             ),
             RunPlanned(
                 run_id=self.run_id,

@@ -13,7 +13,7 @@ from engine.events import Bus
 from engine.grammar.constraint import ConstraintOptions
 from engine.kernel import Kernel, KernelConfig, KernelResult
 from engine.messages import Usage
-from engine.run.checks import failed_checks
+from engine.run.checks import CheckResult, failed_checks
 from engine.run.plan import Task
 from engine.run.stage import Services, Stage
 from engine.workspace import Change
@@ -37,6 +37,10 @@ class TaskResult:
         usage: Tokens of all turns.
         seconds: Time on the clock.
         adapter: The adapter that answered last, by its name in the bundle.
+        checks: What the bundle's checks said.
+        cached: The result came from the cache.
+        attempts: How often the task was tried.
+        cost: What its tokens cost at the declared prices; None where a price is missing.
     """
 
     task: Task
@@ -49,6 +53,10 @@ class TaskResult:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     adapter: str | None = None
+    checks: tuple[CheckResult, ...] = ()
+    cached: bool = False
+    attempts: int = 1
+    cost: float | None = None
 
 
 async def run_task(task: Task, services: Services, bus: Bus, run_id: str) -> TaskResult:

@@ -13,7 +13,7 @@ from engine.bundle import Bundle
 from engine.errors import EngineError
 from engine.events import Bus
 from engine.run.enforcement import Enforcer
-from engine.run.execute import Executor
+from engine.run.execute import Executor, InOrder, LocalRunner
 from engine.run.routing import prepare
 from engine.run.stage import Services
 from engine.run.task import TaskResult
@@ -206,8 +206,8 @@ class Runner:
         assignment = replace(cell.task.assignment, seed=seed, unconstrained=bare)
         task = replace(cell.task, assignment=assignment)
         recorder = Recorder()
-        executor = Executor(services, Bus(recorder), "", concurrency=1, offer=_keep_nothing)
-        await executor.run([task], self._settings.seconds)
+        executor = Executor(LocalRunner(services), Bus(recorder), "", offer=_keep_nothing)
+        await executor.run(InOrder([task], 1), self._settings.seconds)
         return recorder.evidence(executor.results[0], assignment.plugin, task.bundle.tool_schemas)
 
     async def _judged(self, blank: Trial, cell: Cell, evidence: Evidence, problem: Exception | None) -> Trial:

@@ -1,0 +1,1 @@
+"""The report room: one self-contained HTML page of a run."""
