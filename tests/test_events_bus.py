@@ -105,6 +105,9 @@ def test_event_to_json_is_flat_and_carries_its_place():
         "changes": 1,
         "seconds": 0.5,
         "usage": {"prompt_tokens": 3, "completion_tokens": 4, "cached_tokens": 0},
+        "skipped": 0,
+        "cached": 0,
+        "cost": None,
     }
 
 
@@ -208,4 +211,10 @@ def test_unreadable_text_is_given_back():
 
 def test_a_payload_shares_nothing_but_is_plain():
     event = RunStarted(run_id="r", bundles=("b",), targets=(), settings={"seed": 1})
-    assert event.payload() == {"bundles": ("b",), "targets": (), "settings": {"seed": 1}}
+    assert event.payload() == {
+        "bundles": ("b",),
+        "targets": (),
+        "settings": {"seed": 1},
+        "request": {},
+        "digests": {},
+    }

@@ -93,8 +93,10 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "run": ([["ruff", "check"], ["python", "-m", "pytest"]],),
     },
     "RunCheck": {"run": (["ruff", "check", "{file}"],)},
+    "TaskLimits": {"cost": (0.02,)},
     "EngineConfig": {
         "bundles": ("bundles",),
+        "prices": ({"Qwen/Qwen2.5-3B-Instruct": {"prompt": 0.1, "completion": 0.3}},),
         "operations": ({"docstring": {"bundle": "docstring", "priority": "high", "params": {"style": "google"}}},),
     },
     "BackendSpec": {
@@ -105,11 +107,18 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     },
     "Operation": {
         "bundle": ("docstring",),
+        "types": (["function", "method"],),
+        "paths": (["src/**/*.py"],),
+        "after": (["lint"],),
         "params": ({"style": "google"},),
         "plugin": ("qwen_coder",),
         "model": ("Qwen/Qwen2.5-Coder-3B-Instruct",),
     },
-    "RunSpec": {"concurrency": (16,), "seconds": (3600,)},
+    "RunSpec": {"concurrency": (16,), "seconds": (3600,), "ray": ("auto", "ray://head:10001")},
+    "BudgetSpec": {"tokens": (2_000_000,), "tool_calls": (5000,), "cost": (1.5,)},
+    "Price": {"prompt": (0.1,), "completion": (0.3,), "cached": (0.02,)},
+    "LogSpec": {"keep_runs": (200,), "keep_days": (90,)},
+    "Telemetry": {"otlp": ("http://localhost:4318",)},
     "CaseFile": {"cases": ([_CASE],)},
     "Case": {
         "name": ("a function gets its docstring",),
