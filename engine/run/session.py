@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
 from engine.run.enforcement import Enforcer
-from engine.run.execute import Executor, InOrder, LocalRunner, RunResult, run_finished
+from engine.run.execute import Executor, InOrder, LocalRunner, RunResult, Schedule, TaskRunner, run_finished
 from engine.run.plan import Assignment, Task, matches
 from engine.run.render import Rendered, render_task
 from engine.run.review import Review
@@ -168,18 +169,27 @@ class Session:
         started = time.monotonic()
         for event in self._announcements():
             await bus.emit(event)
-        offer = partial(_offer, store, self.run_id)
-        executor = Executor(LocalRunner(self._services), bus, self.run_id, offer=offer)
-        schedule = InOrder(self.plan.tasks, self._settings.concurrency)
         status, decisions = "interrupted", list[Decision]()
-        try:
-            status = await executor.run(schedule, self._settings.seconds)
-            decisions = await self._accept(bus, store, everything=apply)
-        finally:
-            # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
-            await bus.emit(run_finished(self.run_id, status, executor.results, started))
+        async with contextlib.AsyncExitStack() as stack:
+            runner = await self._make_runner(bus, stack)
+            executor = Executor(runner, bus, self.run_id, offer=partial(_offer, store, self.run_id))
+            schedule = self._make_schedule(bus)
+            try:
+                status = await executor.run(schedule, self._settings.seconds)
+                decisions = await self._accept(bus, store, everything=apply)
+            finally:
+                # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
+                await bus.emit(run_finished(self.run_id, status, executor.results, started))
         seconds = round(time.monotonic() - started, 3)
         return RunResult(self.run_id, status, tuple(executor.results), seconds, tuple(decisions))
+
+    async def _make_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:  # noqa: ARG002 - for runners that hold something
+        """Make what runs one task; whatever it opens is closed by the stack at the end of the run."""
+        return LocalRunner(self._services)
+
+    def _make_schedule(self, bus: Bus) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
+        """Make what decides which task starts next."""
+        return InOrder(self.plan.tasks, self._settings.concurrency)
 
     def _announcements(self) -> list[Event]:
         plan, settings = self.plan, self._settings
