@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,11 +50,21 @@ def show(run: str | None, pattern: str | None, project: Path | None) -> int:
 
 @click.command()
 @click.argument("run", required=False)
-@project_option
+@click.option("--follow", "-f", is_flag=True, help="Go on as events are stored, until the run ends.")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this sequence number.")
-def events(run: str | None, project: Path | None, after: int) -> int:
+@click.option("--type", "types", multiple=True, metavar="GLOB", help="Only events of this type, such as 'task:*'.")
+@click.option("--task", "tasks", multiple=True, metavar="GLOB", help="Only of tasks whose id, file or node matches.")
+@project_option
+def events(
+    run: str | None, project: Path | None, follow: bool, after: int, types: tuple[str, ...], tasks: tuple[str, ...]
+) -> int:
     """Print the events of a run as JSON lines; without RUN, of the newest."""
+    from engine.cli.events_view import print_events
+    from engine.events import EventFilter
+
     with App.open(project).reader() as log:
-        for event in log.events(log.resolve(run), after=after):
-            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+        follower = log.follow(log.resolve(run), after=after)
+        print_events(follower, EventFilter(log, types, tasks), follow=follow)
+    if follow and follower.gone:
+        note("the run's process is gone, and the run did not end: engine show tells how far it got")
     return 0

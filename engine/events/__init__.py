@@ -1,8 +1,11 @@
 """The events room: typed facts, who hears of them, and the log that keeps them."""
 
+from engine.events.choose import EventFilter, TaskNames
 from engine.events.encode import event_to_json
-from engine.events.log import EventLog, LogReader
+from engine.events.follow import Follower
+from engine.events.log import EventLog
 from engine.events.observer import Bus, Observer
+from engine.events.reader import LogReader
 from engine.events.records import RunRecord, StoredEvent, TaskRow
 from engine.events.types import (
     ChangeDecided,
@@ -31,7 +34,9 @@ __all__ = [
     "ChangeOffered",
     "ErrorOccurred",
     "Event",
+    "EventFilter",
     "EventLog",
+    "Follower",
     "KernelEnded",
     "KernelStarted",
     "LogReader",
@@ -46,6 +51,7 @@ __all__ = [
     "RunStarted",
     "StoredEvent",
     "TaskFinished",
+    "TaskNames",
     "TaskRow",
     "TaskStarted",
     "ToolCalled",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from engine.errors import ConfigError
 from engine.events.encode import dump, load
-from engine.events.liveness import ProcessMark, is_gone, this_process
-from engine.events.records import RunRecord, StoredEvent, TaskRow
+from engine.events.liveness import this_process
+from engine.events.reader import LogReader
+from engine.events.records import StoredEvent, TaskRow
 from engine.events.schema import connect
-from engine.events.task_rows import PLAN_TASK, TASKS, keep_true, storable
-from engine.events.types import Event, RunFinished, RunStarted, TaskFinished, TaskStarted
+from engine.events.task_rows import PLAN_TASK, keep_true, storable
+from engine.events.types import Event, RunFinished, RunResumed, RunStarted, TaskFinished, TaskStarted
 from engine.events.writer import Writer
 
 _ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, NULL, 'running', '{}', ?, ?, ?)"
@@ -24,96 +24,6 @@ _START_RUN = (
     "UPDATE runs SET ended = NULL, status = 'running', summary = ?, pid = ?, born = ?, place = ? WHERE run_id = ?"
 )
 _END_RUN = "UPDATE runs SET ended = ?, status = ?, summary = ? WHERE run_id = ?"
-_STATE = TaskRow._fields.index("state")
-_RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM runs"
-_NEWEST_FIRST = "ORDER BY started DESC, rowid DESC LIMIT ?"
-_IDS = "SELECT run_id FROM runs ORDER BY started DESC, rowid DESC"
-_EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
-
-
-class LogReader:
-    """Reads an event log, from any thread; a writer is never blocked. A file that does not exist yet reads as empty."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._reading = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-
-    def runs(self, limit: int = -1) -> list[RunRecord]:
-        """Return the runs, newest first; a negative limit means all."""
-        return [_record(row) for row in self._select(f"{_RUNS} {_NEWEST_FIRST}", (limit,))]
-
-    def run(self, run_id: str) -> RunRecord | None:
-        """Return one run."""
-        rows = self._select(f"{_RUNS} WHERE run_id = ?", (run_id,))
-        return _record(rows[0]) if rows else None
-
-    def newest_run(self) -> RunRecord | None:
-        """Return the run that started last."""
-        return next(iter(self.runs(1)), None)
-
-    def resolve(self, run_id: str | None) -> str:
-        """Return the full id of a run: None means the newest, and a unique beginning is enough.
-
-        Raises:
-            ConfigError: There is no such run, or several.
-        """
-        if run_id is not None and self.run(run_id) is not None:
-            return run_id
-        found = [row[0] for row in self._select(_IDS, ()) if run_id is None or row[0].startswith(run_id)]
-        if len(found) == 1 or (found and run_id is None):
-            return str(found[0])
-        if run_id is None:
-            raise ConfigError(f"{self.path} holds no run yet: start one with engine run BUNDLE --target PATH")
-        if found:
-            raise ConfigError(f"'{run_id}' begins the ids of several runs: {', '.join(found[:5])}")
-        raise ConfigError(f"there is no run '{run_id}' in {self.path}: engine runs lists them")
-
-    def events(self, run_id: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
-        """Return the events of a run with `seq` above `after`, in order, as `event_to_json` writes them.
-
-        Args:
-            run_id: The run.
-            after: The last number that the caller has.
-            limit: At most this many; a negative limit means all.
-        """
-        return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
-
-    def tasks(self, run_id: str, states: Sequence[str] = ()) -> list[TaskRow]:
-        """Return the tasks of a run in the order of its plan, as far as they got.
-
-        Args:
-            run_id: The run.
-            states: Only tasks in one of these states; none means all.
-        """
-        rows = self._select(TASKS, (run_id,))
-        return [TaskRow(*row) for row in rows if not states or row[_STATE] in states]
-
-    def close(self) -> None:
-        """Close the file; a later read opens it again."""
-        with self._reading:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _select(self, query: str, values: Sequence[Any]) -> list[Any]:
-        with self._reading:
-            if self._connection is None:
-                if not self.path.exists():
-                    return []
-                self._connection = connect(self.path, create=False)
-            try:
-                return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise ConfigError(
-                    f"the event log {self.path} cannot be read: {error}; if it is damaged, move it away"
-                ) from error
 
 
 class EventLog(LogReader):
@@ -166,7 +76,7 @@ class EventLog(LogReader):
                 count = self._add_run(run_id, now)
             self._counts[run_id] = count + 1
             stored = StoredEvent(run_id, count + 1, now, event.type, task_id, text)
-            if isinstance(event, RunStarted | RunFinished):
+            if isinstance(event, RunStarted | RunResumed | RunFinished):
                 self._update_run(event, stored)
             self._writer.put(stored)
             if isinstance(event, TaskStarted | TaskFinished):
@@ -221,20 +131,14 @@ class EventLog(LogReader):
         self._writer.put((_ADD_RUN, (run_id, now, *self._process)))
         return int(rows[0][0] or 0)
 
-    def _update_run(self, event: RunStarted | RunFinished, stored: StoredEvent) -> None:
+    def _update_run(self, event: RunStarted | RunResumed | RunFinished, stored: StoredEvent) -> None:
         summary = self._summaries[stored.run_id]
-        summary.update(load(stored.text))
-        if isinstance(event, RunStarted):
-            self._writer.put((_START_RUN, (dump(summary), *self._process, stored.run_id)))
-        else:
+        if not isinstance(event, RunResumed):
+            summary.update(load(stored.text))
+        if isinstance(event, RunFinished):
             self._writer.put((_END_RUN, (stored.time, event.status, dump(summary), stored.run_id)))
-
-
-def _record(row: Sequence[Any]) -> RunRecord:
-    run_id, started, ended, status, summary, *mark = row
-    if status == "running" and is_gone(ProcessMark(*mark)):
-        status = "interrupted"
-    return RunRecord(run_id, started, ended, status, load(summary))
+        else:
+            self._writer.put((_START_RUN, (dump(summary), *self._process, stored.run_id)))
 
 
 def _make_folder(folder: Path) -> None:

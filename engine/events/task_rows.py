@@ -6,7 +6,6 @@ from typing import Any
 
 from engine.events.types import TaskFinished, TaskStarted
 
-TASKS = "SELECT * FROM tasks WHERE run_id = ? ORDER BY place, task_id"
 PLAN_TASK = "INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # A task that no plan announced gets its row with its first event.
 _START = (

@@ -1,0 +1,137 @@
+"""Reading the event log: runs, events and tasks, while another process writes them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from engine.errors import ConfigError
+from engine.events.encode import load
+from engine.events.follow import Follower
+from engine.events.liveness import ProcessMark, is_gone
+from engine.events.records import RunRecord, StoredEvent, TaskRow
+from engine.events.schema import connect
+
+_RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM runs"
+_NEWEST_FIRST = "ORDER BY started DESC, rowid DESC LIMIT ?"
+_IDS = "SELECT run_id FROM runs ORDER BY started DESC, rowid DESC"
+_TASKS = f"SELECT {', '.join(TaskRow._fields)} FROM tasks WHERE run_id = ?"  # noqa: S608 - our own names
+_EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+
+
+class LogReader:
+    """Reads an event log, from any thread; a writer is never blocked. A file that does not exist yet reads as empty."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._reading = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def runs(self, limit: int = -1) -> list[RunRecord]:
+        """Return the runs, newest first; a negative limit means all."""
+        return [_record(row) for row in self._select(f"{_RUNS} {_NEWEST_FIRST}", (limit,))]
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """Return one run."""
+        rows = self._select(f"{_RUNS} WHERE run_id = ?", (run_id,))
+        return _record(rows[0]) if rows else None
+
+    def newest_run(self) -> RunRecord | None:
+        """Return the run that started last."""
+        return next(iter(self.runs(1)), None)
+
+    def resolve(self, run_id: str | None) -> str:
+        """Return the full id of a run: None means the newest, and a unique beginning is enough.
+
+        Raises:
+            ConfigError: There is no such run, or several.
+        """
+        if run_id is not None and self.run(run_id) is not None:
+            return run_id
+        found = [row[0] for row in self._select(_IDS, ()) if run_id is None or row[0].startswith(run_id)]
+        if len(found) == 1 or (found and run_id is None):
+            return str(found[0])
+        if run_id is None:
+            raise ConfigError(f"{self.path} holds no run yet: start one with engine run BUNDLE --target PATH")
+        if found:
+            raise ConfigError(f"'{run_id}' begins the ids of several runs: {', '.join(found[:5])}")
+        raise ConfigError(f"there is no run '{run_id}' in {self.path}: engine runs lists them")
+
+    def events(self, run_id: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+        """Return the events of a run with `seq` above `after`, in order, as `event_to_json` writes them.
+
+        Args:
+            run_id: The run.
+            after: The last number that the caller has.
+            limit: At most this many; a negative limit means all.
+        """
+        return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
+
+    def follow(self, run_id: str, after: int = 0) -> Follower:
+        """Return the events of a run, as they are committed by whichever process writes it, until it ends.
+
+        Args:
+            run_id: The run.
+            after: The last number that the caller has.
+        """
+        return Follower(self, run_id, after)
+
+    def tasks(self, run_id: str, states: Sequence[str] = ()) -> list[TaskRow]:
+        """Return the tasks of a run in the order of its plan, as far as they got.
+
+        Args:
+            run_id: The run.
+            states: Only tasks in one of these states; none means all.
+        """
+        chosen = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
+        return [TaskRow(*row) for row in self._select(f"{_TASKS}{chosen} ORDER BY place, task_id", (run_id, *states))]
+
+    def task(self, run_id: str, task_id: str) -> TaskRow | None:
+        """Return one task as far as it got."""
+        rows = self._select(f"{_TASKS} AND task_id = ?", (run_id, task_id))
+        return TaskRow(*rows[0]) if rows else None
+
+    def task_counts(self, run_id: str) -> dict[str, int]:
+        """Return how many tasks of a run are in each state."""
+        return dict(self._select("SELECT state, count(*) FROM tasks WHERE run_id = ? GROUP BY state", (run_id,)))
+
+    def version(self) -> int:
+        """Return a number that is another one after each commit of another process; costs some microseconds."""
+        rows = self._select("PRAGMA data_version", ())
+        return int(rows[0][0]) if rows else 0
+
+    def close(self) -> None:
+        """Close the file; a later read opens it again."""
+        with self._reading:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _select(self, query: str, values: Sequence[Any]) -> list[Any]:
+        with self._reading:
+            if self._connection is None:
+                if not self.path.exists():
+                    return []
+                self._connection = connect(self.path, create=False)
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise ConfigError(
+                    f"the event log {self.path} cannot be read: {error}; if it is damaged, move it away"
+                ) from error
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    run_id, started, ended, status, summary, *mark = row
+    if status == "running" and is_gone(ProcessMark(*mark)):
+        status = "interrupted"
+    return RunRecord(run_id, started, ended, status, load(summary))
