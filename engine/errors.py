@@ -3,6 +3,7 @@
 ```
 EngineError
 ├── ConfigError            the person who deploys: engine.yaml, flags, environment
+│   ├── LogError           … has an event log that cannot be read or written
 │   ├── MissingExtraError  … has to install an extra
 │   └── UnenforcedError    … has a server that does not hold replies to the declared constraint
 ├── BundleError            the bundle's author; carries every diagnostic
@@ -43,6 +44,10 @@ class EngineError(Exception):
 
 class ConfigError(EngineError):
     """A setting of the deployment is wrong."""
+
+
+class LogError(ConfigError):
+    """The event log cannot be read or written: it is locked, damaged or read-only, or the disk is full."""
 
 
 class MissingExtraError(ConfigError):
