@@ -110,6 +110,7 @@ class App:
             fetch: Downloads missing weights; without it, missing weights only allow to plan and render.
             enforcer: Remembers which constraints of `backend` were seen in force, from session to session.
         """
+        from engine.app.executor import ray_options
         from engine.run import Services, Session
         from engine.tools import ScriptRunner
         from engine.workspace import ChangeStore
@@ -122,9 +123,9 @@ class App:
             scripts = await stack.enter_async_context(ScriptRunner())
             services = Services(self.root, used, scripts)
             plan = await self.plan(request, bundles, used)
-            yield Session(
-                plan, services, self.choices.settings(request, used), self.log, ChangeStore, enforcer=enforcer
-            )
+            settings = self.choices.settings(request, used)
+            settings = replace(settings, ray=ray_options(self.config, request, used, given=backend is not None))
+            yield Session(plan, services, settings, self.log, ChangeStore, enforcer=enforcer)
 
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
         """Check what a run of these bundles needs, or without bundles all that the backend offers.

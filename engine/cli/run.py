@@ -12,6 +12,8 @@ from engine.app import App, RunRequest
 from engine.cli.console import note, printable, project_option, report_findings
 from engine.errors import BundleError, ConfigError
 
+_AS_GIVEN = ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit", "executor")
+
 
 def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Return `k=v` pairs as values: YAML scalars, so `n=3` is a number and `s=google` a text.
@@ -46,6 +48,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--plugin", help="The model family, if not the bundle's.")
 @click.option("--base-url", metavar="URL", help="An openai-compatible server to use, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
+@click.option("--executor", type=click.Choice(["local", "ray"]), help="Where tasks run: here, or on a Ray cluster.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
 @click.option(
     "--allow-unconstrained",
@@ -66,7 +69,7 @@ def command(**options: Any) -> int:
         params=parse_params(options["params"]),
         nodes=options["nodes"],
         allow_unconstrained=options["allow_unconstrained"],
-        **{key: options[key] for key in ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit")},
+        **{key: options[key] for key in _AS_GIVEN},
     )
     app = App.open(options["project"], request.targets)
     try:

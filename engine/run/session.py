@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
@@ -24,6 +24,9 @@ from engine.run.routing import prepare
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
+
+if TYPE_CHECKING:
+    from engine.run.executors.ray_runner import RayOptions
 
 Mirror = Callable[[StoredEvent], None]
 
@@ -71,6 +74,7 @@ class RunSettings:
         allow_unconstrained: Run bundles whose declared constraint is not in force, and say so.
         described: The settings in force, for the log.
         request: All that was asked for, as JSON, so that the run can be gone on with.
+        ray: How the tasks get onto a cluster; None for a run in this process.
     """
 
     concurrency: int
@@ -80,6 +84,7 @@ class RunSettings:
     allow_unconstrained: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
+    ray: RayOptions | None = None
 
 
 def new_run_id() -> str:
@@ -167,11 +172,11 @@ class Session:
 
     async def _execute(self, bus: Bus, store: ChangeStore, *, apply: bool) -> RunResult:
         started = time.monotonic()
-        for event in self._announcements():
-            await bus.emit(event)
         status, decisions = "interrupted", list[Decision]()
         async with contextlib.AsyncExitStack() as stack:
             runner = await self._make_runner(bus, stack)
+            for event in self._announcements():
+                await bus.emit(event)
             executor = Executor(runner, bus, self.run_id, offer=partial(_offer, store, self.run_id))
             schedule = self._make_schedule(bus)
             try:
@@ -185,6 +190,11 @@ class Session:
 
     async def _make_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:  # noqa: ARG002 - for runners that hold something
         """Make what runs one task; whatever it opens is closed by the stack at the end of the run."""
+        if self._settings.ray is not None:
+            from engine.run.executors.ray_runner import ray_runner
+
+            where = ray_runner(self._services.root, self.plan.assignments, self._settings.ray)
+            return await stack.enter_async_context(where)
         return LocalRunner(self._services)
 
     def _make_schedule(self, bus: Bus) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
