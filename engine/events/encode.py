@@ -31,7 +31,7 @@ def load(text: str) -> dict[str, Any]:
     """Return the object that `dump` wrote; text that is no JSON object comes back as `{"unreadable": text}`."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, TypeError):
         return {"unreadable": text}
     return value if isinstance(value, dict) else {"unreadable": text}
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.errors import LogError
 from engine.events.encode import dump, load
+from engine.events.guard import Guard
 from engine.events.liveness import this_process
 from engine.events.reader import LogReader
 from engine.events.records import StoredEvent, TaskRow
 from engine.events.schema import connect
-from engine.events.task_rows import PLAN_TASK, keep_true, storable
+from engine.events.task_rows import Planned, keep_true, storable
 from engine.events.types import Event, RunFinished, RunResumed, RunStarted, TaskFinished, TaskStarted
 from engine.events.writer import Writer
 
@@ -33,24 +34,38 @@ class EventLog(LogReader):
     milliseconds after `append`, and after `flush` in any case. Closing (or leaving the `with` block) stores the rest;
     so does a normal exit of the interpreter.
 
+    When nothing can be stored, `problem` says why and `guarding` ends what should not go on unlogged.
+
     Args:
         path: The file, such as `.engine/events.db`; made when missing, with its folder.
+        patience: Seconds for which storing may fail for a reason that may pass (a lock, a full disk) before it is a
+            problem; what waits is kept in memory and tried again.
+        clock: Tells the time of events, in seconds since 1970 UTC; their order does not depend on it.
 
     Raises:
-        ConfigError: The file is damaged, cannot be opened, or is of a newer engine.
+        LogError: The file is damaged, locked, cannot be opened, or is of a newer engine.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, patience: float = 20, clock: Callable[[], float] = time.time) -> None:
         super().__init__(path)
         _make_folder(self.path.parent)
-        self._writer = Writer(connect(self.path), self.path)
-        self._process = this_process()
+        self._writer = Writer(connect(self.path, timeout=min(5, patience)), self.path, patience)
+        self._process, self._clock = this_process(), clock
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._summaries: dict[str, dict[str, Any]] = {}
         self._closed = False
-        self._refused: list[ConfigError] = []
+        self._refused: list[LogError] = []
         weakref.finalize(self, _finish_quietly, self._writer)
+
+    @property
+    def problem(self) -> LogError | None:
+        """Why nothing can be stored any more; None while all is well."""
+        return self._writer.problem
+
+    def guarding(self) -> Guard:
+        """Return an `async with` that cancels its body as soon as there is a problem, and raises that in its place."""
+        return Guard(self._writer)
 
     async def on_event(self, event: Event) -> None:
         """Append an event of a Bus."""
@@ -63,15 +78,15 @@ class EventLog(LogReader):
         counts on from theirs.
 
         Raises:
-            ConfigError: The log is closed.
+            LogError: The log is closed.
         """
         text = dump(event.payload())
         run_id, task_id = storable(event.run_id), storable(event.task_id)
         with self._lock:
             if self._closed:
-                raise ConfigError(f"the event log {self.path} is closed")
+                raise LogError(f"the event log {self.path} is closed")
             count = self._counts.get(run_id)
-            now = time.time()
+            now = self._clock()
             if count is None:
                 count = self._add_run(run_id, now)
             self._counts[run_id] = count + 1
@@ -84,18 +99,25 @@ class EventLog(LogReader):
         return stored
 
     def plan(self, rows: Iterable[TaskRow]) -> None:
-        """Queue the tasks of a run's plan, before their events; tasks that are known already stay as they are."""
+        """Queue the tasks of a run's plan, before their events; tasks that are known already stay as they are.
+
+        They are stored at once or not at all. The rows are read in the thread that writes: a collection that makes them
+        as it is iterated (perhaps twice) costs no memory, and must not change before the next `flush`.
+
+        Raises:
+            LogError: The log is closed.
+        """
         with self._lock:
             if self._closed:
-                raise ConfigError(f"the event log {self.path} is closed")
-            for row in rows:
-                self._writer.put((PLAN_TASK, row))
+                raise LogError(f"the event log {self.path} is closed")
+            self._writer.start()
+            self._writer.put(Planned(rows))
 
     def flush(self) -> None:
         """Wait until every appended event is stored.
 
         Raises:
-            ConfigError: The file cannot be written; the events are kept and tried again.
+            LogError: The file cannot be written; the events are kept and tried again.
         """
         if not self._closed:
             self._writer.finish(last=False)
@@ -105,7 +127,7 @@ class EventLog(LogReader):
         """Store every appended event and close the file.
 
         Raises:
-            ConfigError: The file cannot be written; the error says how many events are lost.
+            LogError: The file cannot be written; the error says how many events are lost.
         """
         with self._lock:
             closed, self._closed = self._closed, True
@@ -116,15 +138,16 @@ class EventLog(LogReader):
 
     def _tell_refused(self) -> None:
         if self._refused:
-            raise ConfigError(f"{len(self._refused)} events were not taken: {self._refused[0]}") from self._refused[0]
+            raise LogError(f"{len(self._refused)} events were not taken: {self._refused[0]}") from self._refused[0]
 
     def _add_run(self, run_id: str, now: float) -> int:
         """Make the row of a run that this process meets first; return the number of its last stored event."""
         try:
             known = self.run(run_id)
             rows = self._select("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,))
-        except ConfigError as error:
+        except LogError as error:
             self._refused.append(error)  # a Bus only logs what append raises, so flush has to tell of it
+            self._writer.report(error)
             raise
         self._summaries[run_id] = dict(known.summary) if known else {}
         self._writer.start()
@@ -149,14 +172,14 @@ def _make_folder(folder: Path) -> None:
         if folder.name == ".engine" and not ignore.exists():
             ignore.write_text("*\n", "ascii")
     except OSError as error:
-        raise ConfigError(f"the folder {folder} of the event log cannot be made: {error}") from error
+        raise LogError(f"the folder {folder} of the event log cannot be made: {error}") from error
 
 
 def _finish_quietly(writer: Writer) -> None:
     """Store the rest when nobody closed the log; runs at exit, where only a log record can tell of a failure."""
     try:
         writer.finish(last=True)
-    except ConfigError:
+    except LogError:
         import logging
 
         logging.getLogger("engine.events").exception("events were lost at exit")

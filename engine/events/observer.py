@@ -54,6 +54,9 @@ class Observer(Protocol):
     async def on_model_response(self, event: Any, /) -> None:
         """Receive a ModelResponded."""
 
+    async def on_reply_lost(self, event: Any, /) -> None:
+        """Receive a ReplyLost."""
+
     async def on_tool_call(self, event: Any, /) -> None:
         """Receive a ToolCalled."""
 

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, LogError
 from engine.events.encode import load
 from engine.events.follow import Follower
 from engine.events.liveness import ProcessMark, is_gone
 from engine.events.records import RunRecord, StoredEvent, TaskRow
-from engine.events.schema import connect
+from engine.events.schema import connect_reader
+from engine.events.trouble import log_error
 
 _RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM runs"
-_NEWEST_FIRST = "ORDER BY started DESC, rowid DESC LIMIT ?"
-_IDS = "SELECT run_id FROM runs ORDER BY started DESC, rowid DESC"
+_NEWEST_FIRST = "ORDER BY rowid DESC LIMIT ?"  # not by time: a clock may be set back
+_IDS = "SELECT run_id FROM runs ORDER BY rowid DESC"
 _TASKS = f"SELECT {', '.join(TaskRow._fields)} FROM tasks WHERE run_id = ?"  # noqa: S608 - our own names
 _EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 
@@ -116,22 +117,29 @@ class LogReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _exists(self) -> bool:
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise LogError(f"the event log {self.path} cannot be opened: {error.strerror}") from error
+        return True
+
     def _select(self, query: str, values: Sequence[Any]) -> list[Any]:
         with self._reading:
             if self._connection is None:
-                if not self.path.exists():
+                if not self._exists():
                     return []
-                self._connection = connect(self.path, create=False)
+                self._connection = connect_reader(self.path)
             try:
                 return self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise ConfigError(
-                    f"the event log {self.path} cannot be read: {error}; if it is damaged, move it away"
-                ) from error
+                raise log_error(self.path, "read", error) from error
 
 
 def _record(row: Sequence[Any]) -> RunRecord:
-    run_id, started, ended, status, summary, *mark = row
-    if status == "running" and is_gone(ProcessMark(*mark)):
+    run_id, started, ended, status, summary, pid, born, place = row
+    if status == "running" and is_gone(ProcessMark(pid if isinstance(pid, int) else 0, str(born), str(place))):
         status = "interrupted"
     return RunRecord(run_id, started, ended, status, load(summary))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.errors import ConfigError
+from engine.errors import LogError
+from engine.events.trouble import code, log_error
+
+WAL_LIMIT = 16 * 2**20
+"""Bytes that the write-ahead log keeps between two uses; while a reader holds on to the past it may be longer."""
+_NOT_WRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -33,40 +39,77 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """The statements that lead from version N to N + 1, at place N; the file's version is its `user_version`."""
 
 
-def connect(path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS, *, create: bool = True) -> sqlite3.Connection:
-    """Open an event log in WAL mode and bring it to the current version.
+def connect(path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS, *, timeout: float = 5) -> sqlite3.Connection:
+    """Open an event log for writing, in WAL mode, made when missing, and bring it to the current version.
 
     The connection may be handed from thread to thread; statements are not wrapped in transactions by themselves.
 
+    Args:
+        path: The file.
+        migrations: The versions.
+        timeout: How long a statement waits for a lock, in seconds.
+
     Raises:
-        ConfigError: The file is damaged, cannot be opened, or is of a newer engine.
+        LogError: The file is damaged, locked, cannot be opened, or is of a newer engine.
     """
-    mode = "rwc" if create else "rw"
-    try:
-        uri = f"{path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise ConfigError(f"the event log {path} cannot be opened: {error}; check the folder's permissions") from error
-    try:
-        _prepare(connection, path)
+    with _opened(path, "mode=rwc", timeout) as connection:
+        # A new file can give space back in small steps; it costs nothing for one that has its tables.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise LogError(f"the event log {path} cannot use SQLite's WAL mode here; keep the project on a local disk")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
         _migrate(connection, path, migrations)
-    except sqlite3.Error as error:
-        connection.close()
-        raise ConfigError(
-            f"the event log {path} cannot be used: {error}; if it is damaged, move it away and a new one is made"
-        ) from error
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA trusted_schema = OFF")  # the file may come with a cloned project
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
-        raise ConfigError(f"the event log {path} cannot use SQLite's WAL mode here; keep the project on a local disk")
-    connection.execute("PRAGMA synchronous = NORMAL")
+def connect_reader(path: Path, *, timeout: float = 5) -> sqlite3.Connection:
+    """Open an event log that exists for reading, also where nothing can be written; an earlier version is migrated.
+
+    Raises:
+        LogError: The file is damaged, locked, of a newer engine, or cannot be read without writing beside it.
+    """
+    refused: LogError | None = None
+    for mode in ("mode=rw", "mode=ro", "immutable=1"):
+        if mode == "immutable=1" and _has_wal(path):
+            break  # it would be read without its newest events, and perhaps in the middle of a write
+        try:
+            with _opened(path, mode, timeout) as connection:
+                _migrate(connection, path, MIGRATIONS)
+        except LogError as error:
+            if not isinstance(error.__cause__, sqlite3.Error) or code(error.__cause__) not in _NOT_WRITABLE:
+                raise
+            refused = error
+        else:
+            return connection
+    raise LogError(
+        f"the event log {path} cannot be read where nothing can be written; copy its folder to another place and name "
+        "that with --project"
+    ) from refused
+
+
+def _has_wal(path: Path) -> bool:
+    wal = path.with_name(f"{path.name}-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+@contextlib.contextmanager
+def _opened(path: Path, mode: str, timeout: float) -> Iterator[sqlite3.Connection]:
+    """Open a file and let the caller prepare the connection; it is closed when that fails."""
+    try:
+        uri = f"{path.absolute().as_uri()}?{mode}"
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise log_error(path, "opened", error) from error
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file may come with a cloned project
+        yield connection
+    except sqlite3.Error as error:
+        connection.close()
+        raise log_error(path, "used", error) from error
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]]) -> None:
@@ -89,7 +132,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Se
 def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if not 0 <= version <= newest:
-        raise ConfigError(
+        raise LogError(
             f"the event log {path} has version {version}, this engine knows up to {newest}; "
             "use the engine that wrote it or move it away"
         )

@@ -208,6 +208,7 @@ class ModelRequested(Event):
     adapter: str | None
     constraint: str
     messages: tuple[Mapping[str, Any], ...]
+    reserved: Usage = _NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +225,19 @@ class ModelResponded(Event):
     finish_reason: str
     usage: Usage
     duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyLost(Event):
+    """A request got no reply that can be used, and the server may have charged for it: `usage`, at most."""
+
+    type: ClassVar[str] = "model:lost"
+    method: ClassVar[str] = "on_reply_lost"
+    turn: int
+    model: str | None
+    adapter: str | None
+    usage: Usage
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
