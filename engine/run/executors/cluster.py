@@ -45,6 +45,8 @@ async def connected(address: str | None) -> AsyncIterator[Any]:
         os.environ.setdefault(name, value)
     import ray
 
+    # After the import, which sets levels and handlers of its own.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield ray
         return
@@ -78,7 +80,7 @@ def _init(ray: Any, address: str) -> None:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **made)
     except ConnectionError as exc:
         raise _NoClusterError(
-            f"there is no Ray cluster at {address} (run.ray in engine.yaml, or RAY_ADDRESS): ray start --head starts one"
+            f"there is no Ray cluster at {address} (run.ray in engine.yaml, or RAY_ADDRESS): ray start --head makes one"
         ) from exc
     except (RuntimeError, ValueError, OSError) as exc:
         raise ConfigError(f"the Ray cluster at {address} cannot be used: {_line(exc)}") from exc

@@ -47,10 +47,11 @@ class Pool:
 
     Args:
         handles: Handles of the actors.
+        given: References of what each is greeted with.
     """
 
-    def __init__(self, handles: Sequence[Any]) -> None:
-        self._seats = [Seat(handle) for handle in handles]
+    def __init__(self, handles: Sequence[Any], given: Sequence[Any]) -> None:
+        self._seats, self._given = [Seat(handle) for handle in handles], given
         self._changed = asyncio.Condition()
         self._greeting: set[asyncio.Task[None]] = set()
         self._problem = ""
@@ -130,24 +131,24 @@ class Pool:
         task.add_done_callback(self._greeting.discard)
 
     async def _meet(self, seat: Seat) -> None:
-        hello = await _first_words(seat)
+        hello = await _first_words(seat, self._given)
         seat.host, seat.pid, seat.up = hello.host, hello.pid, not hello.problem
         async with self._changed:
             if hello.problem:
                 self._problem = f"the Ray worker on {hello.host}: {hello.problem}"
                 _log.error("%s", self._problem)
-            self._greeting.discard(asyncio.current_task())  # type: ignore[arg-type] # it is this very task
+            self._greeting.discard(asyncio.current_task())
             self._changed.notify_all()
 
 
-async def _first_words(seat: Seat) -> Hello:
+async def _first_words(seat: Seat, given: Sequence[Any]) -> Hello:
     """Greet a worker until it answers; one that dies again and again while it starts is given up."""
     from ray.exceptions import ActorUnavailableError, RayError
 
     deaths, said = 0, ""
     while deaths < _DEATHS:
         try:
-            hello: Hello = await seat.handle.hello.remote()
+            hello: Hello = await seat.handle.hello.remote(*given)
         except ActorUnavailableError:
             await asyncio.sleep(0.2)
         except RayError as exc:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,11 +60,10 @@ async def ray_runner(root: Path, assignments: Sequence[Assignment], options: Ray
     """
     sources = await asyncio.to_thread(read_sources, [assignment.bundle for assignment in assignments])
     packed = tuple(pack(assignment) for assignment in assignments)
-    setup = Setup(engine_version(), root, os.getcwd(), options.backend, packed)
+    setup = Setup(engine_version(), root, str(Path.cwd()), options.backend, packed)
     async with connected(options.address) as ray:
-        given = [ray.put(one) for one in (setup, *sources)]
-        handles = _actors(ray, options, given)
-        pool = Pool(handles)
+        handles = _actors(ray, options)
+        pool = Pool(handles, [ray.put(one) for one in (setup, *sources)])
         try:
             await pool.start()
             yield RayRunner(ray, pool, root, assignments, options.attempts)
@@ -75,7 +73,7 @@ async def ray_runner(root: Path, assignments: Sequence[Assignment], options: Ray
                 ray.kill(handle)
 
 
-def _actors(ray: Any, options: RayOptions, given: Sequence[Any]) -> list[Any]:
+def _actors(ray: Any, options: RayOptions) -> list[Any]:
     """Have Ray place the workers: one for each CPU, or for each few where they compute."""
     sizes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cpus = max(1, min(_COMPUTES, max(sizes, default=1))) if options.computes else 1
@@ -83,7 +81,7 @@ def _actors(ray: Any, options: RayOptions, given: Sequence[Any]) -> list[Any]:
     if not count:
         raise ConfigError("the Ray cluster has no CPU for a worker: ray start --num-cpus N gives it some")
     actor = ray.remote(num_cpus=cpus, max_restarts=-1, scheduling_strategy="SPREAD", max_concurrency=10_000)(Worker)
-    return [actor.remote(*given) for _ in range(min(count, options.workers))]
+    return [actor.remote() for _ in range(min(count, options.workers))]
 
 
 class RayRunner:

@@ -44,7 +44,7 @@ class Packed:
 
 def pack(assignment: Assignment) -> Packed:
     """Return an assignment as it travels."""
-    bare = replace(assignment, bundle=cast(Bundle, None), plugin=cast(ModelPlugin, None))
+    bare = replace(assignment, bundle=cast("Bundle", None), plugin=cast("ModelPlugin", None))
     return Packed(bare, assignment.bundle.digest, assignment.plugin.name)
 
 
@@ -122,7 +122,7 @@ class OtherFile:
 
 def without_task(result: TaskResult) -> TaskResult:
     """Return a result as it travels: the driver knows the task."""
-    return replace(result, task=cast(Task, None))
+    return replace(result, task=cast("Task", None))
 
 
 def engine_version() -> str:

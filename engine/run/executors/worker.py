@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from engine.errors import ConfigError, EngineError
 from engine.events import Bus, Event
 from engine.run.executors.stream import Channel
 from engine.run.executors.wire import Hello, Order, OtherFile, Setup, engine_version, unpacked, without_task
-from engine.run.plan import Assignment
+from engine.run.plan import Assignment, Task
 from engine.run.routing import prepare
 from engine.run.stage import Services
 from engine.run.task import TaskResult, run_task
@@ -38,32 +38,37 @@ class _Opened:
 
 
 class Worker:
-    """Runs tasks of one run; what it needs is opened by the first call and kept.
+    """Runs tasks of one run; what it needs is opened by the first `hello` and kept."""
 
-    Args:
-        setup: What to open.
-        sources: The bundles' files.
-    """
-
-    def __init__(self, setup: Setup, *sources: BundleSource) -> None:
-        self._setup, self._sources = setup, sources
+    def __init__(self) -> None:
         self._stack = contextlib.AsyncExitStack()
-        self._opening: asyncio.Task[_Opened] | None = None
+        self._opened: _Opened | None = None
         self._tasks: set[asyncio.Task[TaskResult]] = set()
         self.host = socket.gethostname()
 
-    async def hello(self) -> Hello:
-        """Open everything, and say who this is; what is wrong is said, never raised."""
+    async def hello(self, setup: Setup, *sources: BundleSource) -> Hello:
+        """Open everything, and say who this is; what is wrong is said, never raised.
+
+        Args:
+            setup: What to open.
+            sources: The bundles' files.
+        """
         try:
-            await self._opened()
+            self._opened = self._opened or await self._open(setup, sources)
         except (EngineError, OSError) as exc:
             return Hello(self.host, os.getpid(), str(exc))
         return Hello(self.host, os.getpid())
 
     async def run(self, order: Order) -> AsyncIterator[Said]:
-        """Run one task: its events as they happen, then its result."""
-        opened = await self._opened()
-        other = await asyncio.to_thread(other_file, self._setup.root, order, self.host)
+        """Run one task: its events as they happen, then its result.
+
+        Raises:
+            RuntimeError: This process took the place of one that died, and was not greeted yet.
+        """
+        opened = self._opened
+        if opened is None:
+            raise RuntimeError("the worker was not greeted")
+        other = await asyncio.to_thread(other_file, opened.services.root, order, self.host)
         if other is not None:
             yield other
             return
@@ -74,7 +79,7 @@ class Worker:
         try:
             async for events in channel.until(work):
                 yield events
-            yield without_task(self._result(work, order))
+            yield without_task(self._result(work, task))
         finally:
             self._tasks.discard(work)
             await _stopped(work)
@@ -85,31 +90,23 @@ class Worker:
             await _stopped(work)
         await self._stack.aclose()
 
-    def _result(self, work: asyncio.Task[TaskResult], order: Order) -> TaskResult:
+    def _result(self, work: asyncio.Task[TaskResult], task: Task) -> TaskResult:
         exc = work.exception()
         if exc is None:
             return work.result()
-        _log.error("task %s broke on %s", order.task_id, self.host, exc_info=exc)
-        assert self._opening is not None  # noqa: S101 - the task ran with what was opened
-        task = order.task(self._opening.result().assignments)
+        _log.error("task %s broke on %s", task.task_id, self.host, exc_info=exc)
         return TaskResult(task, "failed", "error", error=f"{type(exc).__name__}: {exc}")
 
-    async def _opened(self) -> _Opened:
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-        return await asyncio.shield(self._opening)
-
-    async def _open(self) -> _Opened:
-        setup = self._setup
+    async def _open(self, setup: Setup, sources: Sequence[BundleSource]) -> _Opened:
         if engine_version() != setup.version:
             raise ConfigError(
-                f"the engine is {engine_version()} there and {setup.version} here: install the same one on every machine"
+                f"the engine is {engine_version()} there and {setup.version} here: every machine needs the same one"
             )
         if not setup.root.is_dir():
             raise ConfigError(f"there is no {setup.root}: every machine needs the project's files at the same path")
         with contextlib.suppress(OSError):
             os.chdir(setup.folder)
-        assignments = await asyncio.to_thread(unpacked, setup.assignments, self._sources)
+        assignments = await asyncio.to_thread(unpacked, setup.assignments, sources)
         backend = setup.backend([assignment.bundle for assignment in assignments])
         self._stack.push_async_callback(backend.aclose)
         await prepare(backend, assignments)
