@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.discovery import Discovery
-from engine.events import Bus, Event, EventLog, RunPlanned, RunStarted, StoredEvent
+from engine.events import Bus, Event, EventLog, RunPlanned, RunResumed, RunStarted, StoredEvent
+from engine.run.cache.hit import Hit
 from engine.run.enforcement import Enforcer
-from engine.run.execute import Executor, InOrder, LocalRunner, RunResult, Schedule, TaskRunner, run_finished
+from engine.run.claim import running
+from engine.run.execute import Executor, LocalRunner, NotStoredError, Schedule, TaskRunner
 from engine.run.plan import Assignment, Task, matches
+from engine.run.recording import record_plan
 from engine.run.render import Rendered, render_task
+from engine.run.results import NOTHING_EARLIER, Earlier, RunResult, StoredChanges, run_finished
+from engine.run.resume import Resumed
 from engine.run.review import Review
 from engine.run.routing import prepare
+from engine.run.schedule import OnFailure, Timetable
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
@@ -33,11 +40,21 @@ Mirror = Callable[[StoredEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run is going to do."""
+    """What a run is going to do.
+
+    Attributes:
+        assignments: The bundles with their settings.
+        discoveries: What was found.
+        tasks: One per bundle and node that it takes.
+        cached: What the cache has, by task id; `Session.look` fills it in.
+        uncachable: Why the results of a bundle are never kept, by its name.
+    """
 
     assignments: tuple[Assignment, ...]
     discoveries: tuple[Discovery, ...]
     tasks: tuple[Task, ...]
+    cached: Mapping[str, Hit] = field(default_factory=dict)
+    uncachable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
@@ -70,7 +87,8 @@ class RunSettings:
         concurrency: Tasks at once.
         seconds: Upper bound of the run, on the clock.
         targets: What the user named.
-        auto_accept: Names of bundles whose checked changes are accepted at the end.
+        on_failure: What becomes of the others when a task does not finish.
+        attempts: How often a task is tried that the server failed.
         allow_unconstrained: Run bundles whose declared constraint is not in force, and say so.
         described: The settings in force, for the log.
         request: All that was asked for, as JSON, so that the run can be gone on with.
@@ -80,7 +98,8 @@ class RunSettings:
     concurrency: int
     seconds: float = 3600
     targets: Sequence[str] = ()
-    auto_accept: frozenset[str] = frozenset()
+    on_failure: OnFailure = "skip_dependents"
+    attempts: int = 2
     allow_unconstrained: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +121,7 @@ class Session:
         open_log: Opens the event log.
         open_store: Opens the change store of a project.
         enforcer: Remembers which constraints of this backend were seen in force, from session to session.
+        resumed: The run that is gone on with; the plan then has the tasks that are left.
     """
 
     def __init__(
@@ -113,11 +133,13 @@ class Session:
         open_store: Callable[[Path], ChangeStore],
         *,
         enforcer: Enforcer | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         self._enforcer = enforcer or Enforcer(services.backend, allow=settings.allow_unconstrained)
         self.plan, self._services, self._settings = plan, services, settings
         self._open_log, self._open_store = open_log, open_store
-        self.run_id = new_run_id()
+        self.resumed = resumed
+        self.run_id = resumed.past.run_id if resumed else new_run_id()
         self._checked: tuple[str, ...] | None = None
 
     async def render(self, task: Task) -> Rendered:
@@ -137,6 +159,8 @@ class Session:
             UnenforcedError: A constraint is not in force.
             BackendError: The server cannot be reached, or lacks something.
         """
+        if self._checked is None and not self.plan.tasks and self.resumed is not None:
+            self._checked = ()  # nobody is going to be asked
         if self._checked is None:
             backend = self._services.backend
             await backend.model_name()
@@ -149,13 +173,13 @@ class Session:
         return self._checked
 
     async def run(
-        self, observers: Sequence[object] = (), *, apply: bool = False, mirror: Mirror | None = None
+        self, observers: Sequence[object] = (), *, apply: bool | None = None, mirror: Mirror | None = None
     ) -> RunResult:
         """Execute the plan.
 
         Args:
             observers: Get every event, after the log.
-            apply: Accept all offered changes at the end.
+            apply: Accept all offered changes at the end; None means no, or as at first where the run is gone on with.
             mirror: Gets every event as the log stores it.
 
         Raises:
@@ -163,30 +187,54 @@ class Session:
             BackendError: The backend cannot be reached at all; nothing was started.
         """
         await self.check()
+        apply = self.resumed is not None and self.resumed.past.apply if apply is None else apply
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
-        try:
-            return await self._execute(Bus(_Recorder(log, mirror), *observers), store, apply=apply)
-        finally:
-            await asyncio.to_thread(log.close)
+        with running(self.run_id):
+            try:
+                bus = Bus(_Recorder(log, mirror), *observers)
+                return await self._execute(bus, store, log, apply=apply)
+            finally:
+                await asyncio.to_thread(log.close)
 
-    async def _execute(self, bus: Bus, store: ChangeStore, *, apply: bool) -> RunResult:
+    async def _execute(self, bus: Bus, store: ChangeStore, log: EventLog, *, apply: bool) -> RunResult:
         started = time.monotonic()
         status, decisions = "interrupted", list[Decision]()
         async with contextlib.AsyncExitStack() as stack:
             runner = await self._make_runner(bus, stack)
-            for event in self._announcements():
-                await bus.emit(event)
-            executor = Executor(runner, bus, self.run_id, offer=partial(_offer, store, self.run_id))
-            schedule = self._make_schedule(bus)
+            await self._open(bus, log, apply=apply)
+            offer, keep = partial(_offer, store, self.run_id), partial(_slim, store, self.run_id)
+            executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
             try:
-                status = await executor.run(schedule, self._settings.seconds)
+                for result in self.resumed.settled if self.resumed else ():
+                    await executor.finish(result)
+                status = self._status(await executor.run(self._make_schedule(bus), self._settings.seconds))
                 decisions = await self._accept(bus, store, everything=apply)
             finally:
                 # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
-                await bus.emit(run_finished(self.run_id, status, executor.results, started))
-        seconds = round(time.monotonic() - started, 3)
-        return RunResult(self.run_id, status, tuple(executor.results), seconds, tuple(decisions))
+                ended = run_finished(self.run_id, status, executor.results, started, self._earlier)
+                await bus.emit(ended)
+        stored = StoredChanges(store, self.run_id, None, ended.changes)
+        results, problem = tuple(executor.results), executor.problem
+        return RunResult(
+            self.run_id, status, results, ended.seconds, tuple(decisions), problem, self._earlier, stored
+        )
+
+    @property
+    def _earlier(self) -> Earlier:
+        return self.resumed.past.earlier if self.resumed else NOTHING_EARLIER
+
+    def _status(self, status: str) -> str:
+        """Return the status of the whole run, given that of this part of it."""
+        earlier = self._earlier
+        return "failed" if status == "finished" and earlier.count("finished") < earlier.tasks else status
+
+    async def _open(self, bus: Bus, log: EventLog, *, apply: bool) -> None:
+        """Log what is going to be done, before any of it is."""
+        await bus.emit(self._opening(apply=apply))
+        if self.resumed is None or not self.resumed.past.planned:
+            await record_plan(log, self.run_id, self.plan.tasks)
+            await bus.emit(self._planned())
 
     async def _make_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:  # noqa: ARG002 - for runners that hold something
         """Make what runs one task; whatever it opens is closed by the stack at the end of the run."""
@@ -199,31 +247,37 @@ class Session:
 
     def _make_schedule(self, bus: Bus) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
         """Make what decides which task starts next."""
-        return InOrder(self.plan.tasks, self._settings.concurrency)
+        return Timetable(self.plan.tasks, self._settings.concurrency, on_failure=self._settings.on_failure)
 
-    def _announcements(self) -> list[Event]:
-        plan, settings = self.plan, self._settings
-        return [
-            RunStarted(
-                run_id=self.run_id,
-                bundles=tuple(assignment.bundle.name for assignment in plan.assignments),
-                targets=tuple(settings.targets),
-                settings=settings.described,
-                request=settings.request,
-                digests={assignment.bundle.name: assignment.bundle.digest for assignment in plan.assignments},
-            ),
-            RunPlanned(
-                run_id=self.run_id,
-                files=max((part.files for part in plan.discoveries), default=0),
-                nodes=sum(len(part.nodes) for part in plan.discoveries),
-                tasks=len(plan.tasks),
-                notes=(*plan.notes, *(self._checked or ())),
-            ),
-        ]
+    def _opening(self, *, apply: bool) -> Event:
+        plan, settings, resumed = self.plan, self._settings, self.resumed
+        if resumed is not None:
+            done = resumed.past.earlier.tasks + len(resumed.settled)
+            notes = (*resumed.notes, *(self._checked or ()))
+            return RunResumed(run_id=self.run_id, done=done, left=len(plan.tasks), notes=notes)
+        return RunStarted(
+            run_id=self.run_id,
+            bundles=tuple(assignment.bundle.name for assignment in plan.assignments),
+            targets=tuple(settings.targets),
+            settings={**settings.described, "apply": apply},
+            request=settings.request,
+            digests={assignment.bundle.name: assignment.bundle.digest for assignment in plan.assignments},
+        )
+
+    def _planned(self) -> Event:
+        plan = self.plan
+        return RunPlanned(
+            run_id=self.run_id,
+            files=max((part.files for part in plan.discoveries), default=0),
+            nodes=sum(len(part.nodes) for part in plan.discoveries),
+            tasks=len(plan.tasks),
+            notes=(*plan.notes, *(self._checked or ())),
+        )
 
     async def _accept(self, bus: Bus, store: ChangeStore, *, everything: bool) -> list[Decision]:
-        names = self._settings.auto_accept
-        wanted = [task.task_id for task in self.plan.tasks if everything or task.bundle.name in names]
+        wanted = [task.task_id for task in self.plan.tasks if everything or task.assignment.auto_accept]
+        if self.resumed is not None:
+            wanted += await asyncio.to_thread(self.resumed.offered, everything=everything)
         if not wanted:
             return []
         review = Review(self._services.root, store, self.run_id)
@@ -247,7 +301,18 @@ class _Recorder:
 
 
 async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:
-    if result.changes:
-        node = result.task.node
-        place = f"{node.file_path}::{node.qualified_name}"
+    if not result.changes:
+        return
+    node = result.task.node
+    place = f"{node.file_path}::{node.qualified_name}"
+    try:
         await asyncio.to_thread(store.offer, run_id, result.task.task_id, place, result.changes)
+    except (sqlite3.Error, OSError) as exc:
+        raise NotStoredError(f"the changes of {place} cannot be stored: {exc}; check the free space") from exc
+
+
+def _slim(store: ChangeStore, run_id: str, result: TaskResult) -> TaskResult:
+    """Leave the contents of changes to the store."""
+    if not result.changes:
+        return result
+    return replace(result, changes=StoredChanges(store, run_id, result.task.task_id, len(result.changes)))

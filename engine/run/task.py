@@ -13,7 +13,8 @@ from engine.events import Bus
 from engine.grammar.constraint import ConstraintOptions
 from engine.kernel import Kernel, KernelConfig, KernelResult
 from engine.messages import Usage
-from engine.run.checks import CheckResult, failed_checks
+from engine.run.cache.record import Record
+from engine.run.checks import CheckResult, run_checks
 from engine.run.plan import Task
 from engine.run.stage import Services, Stage
 from engine.workspace import Change
@@ -32,7 +33,7 @@ class TaskResult:
         reason: The kernel's termination reason, or `checks`.
         error: What went wrong, one line; None when nothing did.
         summary: What the task says about itself.
-        changes: Changes that passed the checks.
+        changes: What it offers; where it failed for its `checks`, a person decides whether to take it all the same.
         turns: Number of turns.
         usage: Tokens of all turns.
         seconds: Time on the clock.
@@ -41,6 +42,7 @@ class TaskResult:
         cached: The result came from the cache.
         attempts: How often the task was tried.
         cost: What its tokens cost at the declared prices; None where a price is missing.
+        record: What it read and wrote, for the cache; None where the result is not one to keep.
     """
 
     task: Task
@@ -57,6 +59,7 @@ class TaskResult:
     cached: bool = False
     attempts: int = 1
     cost: float | None = None
+    record: Record | None = field(default=None, repr=False)
 
 
 async def run_task(task: Task, services: Services, bus: Bus, run_id: str) -> TaskResult:
@@ -123,9 +126,9 @@ async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
     error = outcome.error
     kind = "finished" if reason in FINISHED else "stopped" if reason in STOPPED else "failed"
     changes = tuple(await asyncio.to_thread(stage.workspace.changes)) if kind == "finished" else ()
-    problems = await failed_checks(stage.task.bundle.manifest.checks, changes, stage.commands)
-    if problems:
-        kind, reason, error, changes = "failed", "checks", "; ".join(problems), ()
+    checks = await run_checks(stage.task.bundle.manifest.checks, changes, stage.commands)
+    if not all(check.passed for check in checks):
+        kind, reason, error = "failed", "checks", "; ".join(check.detail for check in checks if not check.passed)
     final = outcome.final_tool_result
     return TaskResult(
         stage.task,
@@ -137,6 +140,7 @@ async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
         turns=outcome.turn_count,
         usage=outcome.usage,
         adapter=outcome.adapter,
+        checks=checks,
     )
 
 
