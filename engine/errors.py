@@ -99,11 +99,18 @@ class ToolScriptError(ToolError):
 
 
 class BackendError(EngineError):
-    """A completion failed; the message names the URL and the way out."""
+    """A completion failed; the message names the URL and the way out.
+
+    `charged` says whether the server may have charged for the request, so that a budget counts it.
+    """
+
+    charged = False
 
 
 class BackendUnavailable(BackendError):  # noqa: N818 - a state, not an "Error"
     """The server is unreachable, overloaded or broken after all retries."""
+
+    charged = True
 
 
 class BackendRejected(BackendError):  # noqa: N818 - a state, not an "Error"
@@ -127,11 +134,17 @@ class ToolSchemaError(CallerError):
 
 
 class LimitError(EngineError):
-    """A task used up one of its limits; `kind` is tokens, tool_calls or seconds."""
+    """A task or a run used up one of its limits.
+
+    `kind` is tokens, cost, tool_calls or seconds; where it is the run's, `budget_` stands before it.
+    """
 
     def __init__(self, message: str, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type[LimitError], tuple[str, str]]:
+        return type(self), (str(self), self.kind)
 
 
 class WorkspaceError(EngineError):

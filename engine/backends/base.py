@@ -12,6 +12,21 @@ from engine.messages import ToolSchema, Usage
 from engine.models.base import Adapter
 
 
+class Meter(Protocol):
+    """Hears of the attempts that a request takes, since each of them may be charged."""
+
+    async def again(self, reason: str) -> None:
+        """Hear that a request is about to be sent once more, though the failed attempt may have been charged.
+
+        Args:
+            reason: Why it is sent again.
+
+        Raises:
+            LimitError: It must not be sent again.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One request.
@@ -26,6 +41,7 @@ class CompletionRequest:
         tool_choice: The API's `tool_choice` beside `tools`; None sends neither.
         afresh: Nothing that the server keeps of earlier requests is used, as far as it can be asked for that, so that
             the reply does not depend on them.
+        meter: Hears of each further attempt; no part of what is asked.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -36,6 +52,7 @@ class CompletionRequest:
     tools: Sequence[ToolSchema] = ()
     tool_choice: str | None = None
     afresh: bool = False
+    meter: Meter | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

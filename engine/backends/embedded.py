@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.backends.adapter_files import adapter_file
-from engine.backends.base import Completion, CompletionRequest
+from engine.backends.base import Completion, CompletionRequest, Meter
 from engine.backends.child import ChildSettings
 from engine.backends.cores import compute_threads, slots_for
 from engine.backends.dialects import LlamaCpp
@@ -24,6 +24,7 @@ from engine.models.base import Adapter
 
 _T = TypeVar("_T")
 DEFAULT_CONTEXT = 4096
+_CRASHED = "the embedded model crashed"
 _TWICE = "the embedded model crashed twice at this request: {}"
 
 
@@ -141,7 +142,7 @@ class EmbeddedBackend:
             BundleError: The adapter's files cannot be used.
         """
         file, inner = await self._inner(request)
-        return await self._with_child(file, lambda client: client.complete(inner))
+        return await self._with_child(file, lambda client: client.complete(inner), inner.meter)
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
         """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
@@ -151,7 +152,9 @@ class EmbeddedBackend:
         """
         file, inner = await self._inner(request)
         story, closings, begun = "", self._supervisor.closings, False
-        for _ in range(2):
+        for number in range(2):
+            if number and inner.meter is not None:
+                await inner.meter.again(_CRASHED)
             async with self._supervisor.use(file) as running:
                 written = running.child.log_size()
                 try:
@@ -209,10 +212,14 @@ class EmbeddedBackend:
             self._files[adapter] = AdapterFile(str(path), adapter.digest)
         return self._files[adapter]
 
-    async def _with_child(self, file: AdapterFile | None, ask: Callable[[OpenAIBackend], Awaitable[_T]]) -> _T:
-        """Ask the child; if it crashes meanwhile, once more with a new one."""
+    async def _with_child(
+        self, file: AdapterFile | None, ask: Callable[[OpenAIBackend], Awaitable[_T]], meter: Meter | None = None
+    ) -> _T:
+        """Ask the child; if it crashes meanwhile, once more with a new one, of which the meter hears."""
         story, closings = "", self._supervisor.closings
-        for _ in range(2):
+        for number in range(2):
+            if number and meter is not None:
+                await meter.again(_CRASHED)
             async with self._supervisor.use(file) as running:
                 written = running.child.log_size()
                 try:

@@ -47,6 +47,18 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, (APIConnectionError, TimeoutError, MalformedReplyError))
 
 
+def may_be_charged(error: BaseException) -> bool:
+    """Say whether the server may have worked on a request that failed, and so may charge for it.
+
+    It has not where it refused the request (4xx, 501, 503), or was never reached.
+    """
+    status = _status_of(error)
+    if status is not None:
+        return status >= 500 and status not in (501, 503)
+    never = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError", "gaierror")
+    return not any(type(cause).__name__ in never for cause in _chain(error))
+
+
 def _status_of(error: BaseException) -> int | None:
     """Return the HTTP status of an answer; of an error inside a stream, whose answer began with 200, what it says."""
     from openai import APIConnectionError, APIError, APIStatusError

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from engine.backends.base import Completion, CompletionRequest
+from engine.backends.base import Completion, CompletionRequest, Meter
 from engine.backends.connection import Connection, MalformedReplyError
 from engine.backends.dialects import DIALECTS, Dialect, recognise
-from engine.backends.failures import Circumstances, may_pass, translate
+from engine.backends.failures import Circumstances, may_be_charged, may_pass, translate
 from engine.backends.replies import StreamedReply, read_completion
 from engine.backends.retry import GaveUpError, Patience, with_retries
 from engine.backends.served import Served
@@ -41,11 +41,17 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request as it is sent: who answers, the body, what messages need."""
+    """A request as it is sent: who answers, the body, what messages need, who hears of its attempts."""
 
     target: Target
     body: dict[str, Any]
     where: Circumstances
+    meter: Meter | None
+
+    async def again(self, error: Exception) -> None:
+        """Tell the meter that the request is sent again, where the failed attempt may have been charged."""
+        if self.meter is not None and may_be_charged(error):
+            await self.meter.again(type(error).__name__)
 
     def named(self, done: Completion) -> Completion:
         """Return a completion with the adapter that gave it."""
@@ -175,7 +181,7 @@ class OpenAIBackend:
         async def attempt() -> Completion:
             return read_completion(await self._connection.post(_CHAT, asked.body), asked.target.model)
 
-        return asked.named(await self._guarded(self._recovering(asked, attempt), asked.where))
+        return asked.named(await self._guarded(self._recovering(asked, attempt), asked.where, asked.again))
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[str | Completion, None]:
         """Answer one request piece by piece: the text as it comes, at the end the whole Completion.
@@ -196,12 +202,15 @@ class OpenAIBackend:
                 await reply.aclose()
                 raise
 
-        reply, text = await self._guarded(self._recovering(asked, attempt), asked.where)
+        reply, text = await self._guarded(self._recovering(asked, attempt), asked.where, asked.again)
         once = replace(self._patience, retries=0)
         try:
             while text is not None:
                 yield text
-                text = await self._guarded(reply.next_text, asked.where, once)
+                text = await self._guarded(reply.next_text, asked.where, patience=once)
+        except BackendError as error:
+            error.charged = True  # whatever it says now, it had begun to answer
+            raise
         finally:
             await reply.aclose()
         yield asked.named(reply.completion())
@@ -235,7 +244,8 @@ class OpenAIBackend:
         body |= known.dialect.constrain(request.constraint) | dict(target.fields)
         if request.afresh:
             body |= known.dialect.afresh
-        return _Asked(target, body, self._where(known, target.model, constrained=request.constraint.kind != "none"))
+        where = self._where(known, target.model, constrained=request.constraint.kind != "none")
+        return _Asked(target, body, where, request.meter)
 
     async def _target(self, known: _Known, model: str | None, adapter: Adapter | None) -> Target:
         """Find who answers, loading the adapter if need be."""
@@ -281,19 +291,27 @@ class OpenAIBackend:
         return Circumstances(self.url, model, tuple(row.id for row in known.server.models), constrained)
 
     async def _guarded(
-        self, attempt: Callable[[], Awaitable[_T]], where: Circumstances, patience: Patience | None = None
+        self,
+        attempt: Callable[[], Awaitable[_T]],
+        where: Circumstances,
+        again: Callable[[Exception], Awaitable[None]] | None = None,
+        patience: Patience | None = None,
     ) -> _T:
-        """Run with retries and translate what is left."""
+        """Run with retries and translate what is left; only what has an `again` may have been charged."""
         self._connection.open()
         from openai import OpenAIError
 
         try:
-            return await with_retries(attempt, patience or self._patience, may_pass, where.url)
+            return await with_retries(attempt, patience or self._patience, may_pass, where.url, again)
         except GaveUpError as error:
             cause = error.__cause__ or error
-            raise self._clean(translate(cause, replace(where, effort=str(error)))) from cause
+            failure = self._clean(translate(cause, replace(where, effort=str(error))))
+            failure.charged = again is not None and may_be_charged(cause)
+            raise failure from cause
         except OpenAIError as error:
-            raise self._clean(translate(error, where)) from error
+            failure = self._clean(translate(error, where))
+            failure.charged = again is not None and may_be_charged(error)
+            raise failure from error
         except UnicodeEncodeError as error:
             raise BackendRejected(
                 f"the prompt for {where.url} holds a character that cannot be sent (a lone surrogate, from a file that "

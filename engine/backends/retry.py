@@ -46,6 +46,7 @@ async def with_retries(
     patience: Patience,
     passing: Callable[[Exception], bool],
     label: str,
+    again: Callable[[Exception], Awaitable[None]] | None = None,
 ) -> _T:
     """Run `attempt` until it succeeds, fails for good or patience ends.
 
@@ -54,6 +55,7 @@ async def with_retries(
         patience: The bounds.
         passing: Says whether a failure may pass by itself; other failures are raised at once.
         label: What is tried, for the log.
+        again: Awaited before each further attempt with the failure of the last; what it raises ends the attempts.
 
     Raises:
         GaveUpError: After the last attempt, from its failure.
@@ -65,6 +67,7 @@ async def with_retries(
             async with asyncio.timeout(max(0.001, min(patience.timeout, left))):
                 return await attempt()
         except Exception as error:
+            failure = error
             if not passing(error):
                 raise
             elapsed = time.monotonic() - started
@@ -73,6 +76,8 @@ async def with_retries(
                 raise GaveUpError(number, elapsed) from error
             _LOG.info("%s failed (%s); attempt %d follows in %.1f s", label, type(error).__name__, number + 1, wait)
         await asyncio.sleep(wait)
+        if again is not None:
+            await again(failure)
     raise AssertionError("the last attempt either returns or raises")
 
 

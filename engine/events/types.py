@@ -303,7 +303,7 @@ class ErrorOccurred(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeOffered(Event):
-    """A change passed its checks and waits for review."""
+    """A change waits for review; `passed` says whether it passed its checks."""
 
     type: ClassVar[str] = "change:offered"
     method: ClassVar[str] = "on_change_offer"
@@ -311,11 +311,12 @@ class ChangeOffered(Event):
     kind: str
     added: int
     removed: int
+    passed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeDecided(Event):
-    """A change was accepted, rejected or found in conflict."""
+    """A change was accepted, rejected, undone, edited by a person, found in conflict, or refused for its file."""
 
     type: ClassVar[str] = "change:decided"
     method: ClassVar[str] = "on_change_decision"

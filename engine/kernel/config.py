@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.grammar.constraint import ConstraintOptions
+from engine.kernel.pool import SharedBudget
+from engine.kernel.prices import Prices
 from engine.manifest.bundle_model import Sampling, TaskLimits
 from engine.models.base import Adapter
 
@@ -46,7 +48,9 @@ class KernelConfig(RuntimeConfig):
     Attributes:
         history: How many messages a request carries at most; a call and its result are never separated.
         on_no_call: What a turn without a tool call means.
-        limits: Tokens, tool calls and seconds of one `run`; None sets no limit.
+        limits: Tokens, cost, tool calls and seconds of one `run`; None sets no limit.
+        budget: What all kernels that have it may use together, such as a `Pool`; None sets no limit.
+        prices: What tokens cost; needed where the cost is limited.
         max_concurrent_tools: How many calls of one turn run at once.
         run_id: Put on the events.
         task_id: Put on the events.
@@ -55,6 +59,8 @@ class KernelConfig(RuntimeConfig):
     history: int = 50
     on_no_call: Literal["fail", "finish"] = "fail"
     limits: TaskLimits | None = None
+    budget: SharedBudget | None = None
+    prices: Prices | None = None
     max_concurrent_tools: int = 10
     run_id: str = ""
     task_id: str = ""

@@ -1,76 +1,113 @@
-"""What a task has used up, and what is left of its limits."""
+"""What a task has used up, and what is left of its limits and of the budget that it shares."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Completion, CompletionRequest
 from engine.errors import LimitError
-from engine.manifest.bundle_model import Sampling, TaskLimits
+from engine.kernel.bounds import PromptBound
+from engine.kernel.config import KernelConfig
+from engine.kernel.hold import Hold, Lost
+from engine.kernel.pool import Ask, Ceiling, Pool, SharedBudget
+from engine.kernel.prices import Prices, Rate, to_amount, to_parts
+from engine.manifest.bundle_model import TaskLimits
 from engine.messages import Usage
 
-_TOKENS_OF_A_TURN = 16  # at most what a chat template puts around one message
+if TYPE_CHECKING:
+    from engine.manifest.engine_model import BudgetSpec
+
+_NO_PRICES = Prices({})
 
 
 class Budget:
-    """Counts tokens and tool calls of one run against its limits; without limits it only counts."""
+    """Counts tokens, cost and tool calls of one run of the loop, and keeps them within the limits.
 
-    def __init__(self, limits: TaskLimits | None = None) -> None:
-        self.limits = limits
+    Args:
+        config: Has the run's own limits, the budget that it shares, and the prices; without them it only counts.
+    """
+
+    def __init__(self, config: KernelConfig | None = None) -> None:
+        self.limits = config.limits if config else None
         self.usage = Usage()
-        self.calls = 0
-        self._context = 0
+        self.refused: LimitError | None = None
+        self._owner = config.task_id if config else ""
+        self._prices = (config.prices if config else None) or _NO_PRICES
+        shared = config.budget if config else None
+        own = Pool(ceiling(self.limits), whose="task") if self.limits else None
+        self._own = own
+        self._pools: list[SharedBudget] = [pool for pool in (own, shared) if pool is not None]
+        self._cost: int | None = 0 if self._prices else None
+        self._bound = PromptBound()
 
     @property
     def seconds(self) -> float | None:
         """Time on the clock that a run may take."""
         return self.limits.seconds if self.limits else None
 
-    async def reserve(self, sampling: Sampling, wire: Sequence[Mapping[str, Any]], backend: Backend) -> Sampling:
-        """Return the sampling of the next request, its `max_tokens` lowered to what is left.
+    @property
+    def cost(self) -> float | None:
+        """What the tokens cost; None where a price is not declared."""
+        return None if self._cost is None else to_amount(self._cost)
+
+    async def hold(self, request: CompletionRequest, backend: Backend, lost: Lost) -> Hold:
+        """Reserve for a request, the reply as long as the limits allow.
+
+        Args:
+            request: What is going to be sent.
+            backend: Where it is sent.
+            lost: Hears of each attempt that got no answer and may have been charged.
 
         Raises:
             LimitError: Nothing is left for a reply.
+            ConfigError: A limit is set on the cost, and what the request costs is not declared.
         """
-        if self.limits is None:
-            return sampling
-        left = self.limits.tokens - self.usage.total_tokens
-        # A token is at least one byte of text, so a short prompt needs no counting.
-        if left - sum(_upper_bound(message) for message in wire) >= sampling.max_tokens:
-            return sampling
-        left -= await self._prompt_tokens(wire, backend)
-        if left < 1:
-            used, limit = self.usage.total_tokens, self.limits.tokens
-            raise LimitError(f"{used} of {limit} tokens are used, too few are left for another turn", "tokens")
-        return sampling if left >= sampling.max_tokens else sampling.model_copy(update={"max_tokens": left})
+        ask = Ask(0, request.sampling.max_tokens, rate=await self._rate(request, backend), owner=self._owner)
+        hold = Hold(self._pools, ask, lost)
+        if not self._pools:
+            return hold
+        # The bound needs no request to the server; where that is too much, the prompt is counted.
+        ask = replace(ask, prompt=self._bound.of(request))
+        if not await hold.reserve(ask, wait=False):
+            ask = replace(ask, prompt=await self._bound.counted(request, backend))
+            await hold.reserve(ask, wait=True)
+        return hold
 
-    async def _prompt_tokens(self, wire: Sequence[Mapping[str, Any]], backend: Backend) -> int:
-        """Count the prompt where the backend can; else it is at least as long as the last one with its reply."""
-        counted = await backend.count_tokens(wire)
-        return self._context if counted is None else counted
+    async def _rate(self, request: CompletionRequest, backend: Backend) -> Rate | None:
+        if not self._prices:
+            return None
+        adapter = request.adapter
+        name = adapter.name if adapter is not None and backend.accepts(adapter) else None
+        return self._prices.rate(request.model or await backend.model_name(), name)
 
-    def spend(self, usage: Usage) -> None:
-        """Count one completion."""
+    def spend(self, hold: Hold, request: CompletionRequest, completion: Completion) -> None:
+        """Count one completion in the place of what was held for it."""
+        usage = completion.usage
+        hold.settle(usage)
         self.usage += usage
-        self._context = usage.total_tokens
+        self._bound.learn(request, usage)
+        rate = hold.rate
+        self._cost = None if self._cost is None or rate is None else self._cost + rate.cost(usage)
 
-    def take_calls(self, wanted: int) -> int:
+    async def take_calls(self, wanted: int) -> int:
         """Count the tool calls of a turn; return how many of them may run."""
-        left = max(0, self.limits.tool_calls - self.calls) if self.limits else wanted
-        self.calls += wanted
-        return min(wanted, left)
+        allowed = wanted
+        for pool in self._pools if wanted else ():
+            asked, allowed = allowed, await pool.take_calls(allowed)
+            if allowed < asked:
+                self.refused = self._refusal(pool)
+        return allowed
 
-    @property
-    def calls_exceeded(self) -> bool:
-        """Whether the model asked for more calls than it may."""
-        return self.limits is not None and self.calls > self.limits.tool_calls
+    def _refusal(self, pool: SharedBudget) -> LimitError:
+        if pool is self._own and self.limits is not None:
+            what, kind = f"limit of {self.limits.tool_calls} tool calls", "tool_calls"
+        else:
+            what, kind = "run's budget of tool calls", "budget_tool_calls"
+        return LimitError(f"the {what} is used up, and the model asked for more", kind)
 
 
-def _upper_bound(message: Mapping[str, Any]) -> int:
-    content = message.get("content")
-    if not isinstance(content, str):
-        return len(repr(message)) + _TOKENS_OF_A_TURN
-    calls = message.get("tool_calls")
-    size = len(content.encode("utf-8", "surrogatepass")) + (len(repr(calls).encode()) if calls else 0)
-    return size + _TOKENS_OF_A_TURN
+def ceiling(limits: TaskLimits | BudgetSpec) -> Ceiling:
+    """Return limits as a pool takes them."""
+    cost = None if limits.cost is None else to_parts(limits.cost)
+    return Ceiling(limits.tokens, cost, limits.tool_calls)

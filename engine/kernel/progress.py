@@ -15,8 +15,11 @@ from engine.messages import Message, ToolResult
 _log = logging.getLogger("engine.kernel")
 _LIMITS: Mapping[str, TerminationReason] = {
     "tokens": "limit_tokens",
+    "cost": "limit_cost",
     "tool_calls": "limit_tool_calls",
-    "seconds": "limit_seconds",
+    "budget_tokens": "budget_tokens",
+    "budget_cost": "budget_cost",
+    "budget_tool_calls": "budget_tool_calls",
 }
 
 
@@ -33,7 +36,7 @@ class Progress:
     def __init__(
         self, config: KernelConfig, messages: Sequence[Message], termination: Termination | None, tools_count: int
     ) -> None:
-        self.budget = Budget(config.limits)
+        self.budget = Budget(config)
         self.turns = 0
         self.reason: TerminationReason | None = None
         self.error: str | None = None
@@ -68,9 +71,8 @@ class Progress:
         self._final = next((result for result in step.results if self._ends(result)), None)
         if self._final is not None:
             self.reason = "termination_tool"
-        elif self.budget.calls_exceeded:
-            limit = self.budget.limits.tool_calls if self.budget.limits else 0
-            self.end("limit_tool_calls", f"the model asked for more than {limit} tool calls")
+        elif self.budget.refused is not None:
+            self.end(_LIMITS[self.budget.refused.kind], str(self.budget.refused))
         elif not step.reply.tool_calls and step.problem is None:
             self._end_with_text()
 
@@ -123,6 +125,7 @@ class Progress:
             error=self.error,
             model=self._last.model if self._last else "",
             adapter=self._last.adapter if self._last else None,
+            cost=self.budget.cost,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -16,8 +16,12 @@ TerminationReason = Literal[
     "truncated",
     "malformed_call",
     "limit_tokens",
+    "limit_cost",
     "limit_tool_calls",
     "limit_seconds",
+    "budget_tokens",
+    "budget_cost",
+    "budget_tool_calls",
     "error",
     "cancelled",
 ]
@@ -75,6 +79,7 @@ class KernelResult:
         error: What went wrong, in one line; None when nothing did.
         model: The model that answered last; empty when none did.
         adapter: The adapter that answered last, by name, or None.
+        cost: What the tokens cost; None where a price is not declared.
     """
 
     text: str
@@ -87,6 +92,7 @@ class KernelResult:
     error: str | None = None
     model: str = ""
     adapter: str | None = None
+    cost: float | None = None
 
     @property
     def finished(self) -> bool:

@@ -9,14 +9,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.backends.base import Backend, Completion, CompletionRequest
-from engine.events import Bus, ErrorOccurred, ModelRequested, ModelResponded, ToolCalled, ToolReturned, TurnCompleted
+from engine.errors import LimitError
+from engine.events import (
+    Bus,
+    ErrorOccurred,
+    ModelRequested,
+    ModelResponded,
+    ReplyLost,
+    ToolCalled,
+    ToolReturned,
+    TurnCompleted,
+)
 from engine.kernel.config import KernelConfig
 from engine.kernel.limits import Budget
 from engine.kernel.prompt import PromptBuilder
 from engine.kernel.reading import as_message, complaint_about, problem_of, read_reply
 from engine.kernel.results import StepResult
 from engine.kernel.routing import Choice
-from engine.messages import Message, ToolCall, ToolResult, ToolSchema
+from engine.messages import Message, ToolCall, ToolResult, ToolSchema, Usage
 from engine.models.base import ModelPlugin
 from engine.tools.base import ToolEnvironment
 from engine.tools.dispatcher import ToolDispatcher
@@ -85,20 +95,20 @@ class Turn:
         wire = parts.prompts.wire(messages, self.tools)
         constraint = parts.prompts.constraint(self.tools, await parts.backend.kinds())
         self.choice.check(parts.backend)
-        sampling = await self.budget.reserve(parts.config.sampling, wire, parts.backend)
-        await self._emit(
-            ModelRequested,
-            model=model,
-            adapter=adapter.name if adapter else None,
-            constraint=f"{constraint.strategy} {constraint.kind}",
-            messages=tuple(wire),
-        )
-        began = time.perf_counter()
         offered, tool_choice = parts.prompts.declared(self.tools, constraint)
-        completion = await parts.backend.complete(
-            CompletionRequest(wire, model, constraint, sampling, adapter, offered, tool_choice)
-        )
-        self.budget.spend(completion.usage)
+        request = CompletionRequest(wire, model, constraint, parts.config.sampling, adapter, offered, tool_choice)
+        async with await self.budget.hold(request, parts.backend, self._lost) as hold:
+            await self._emit(
+                ModelRequested,
+                model=model,
+                adapter=adapter.name if adapter else None,
+                constraint=f"{constraint.strategy} {constraint.kind}",
+                messages=tuple(wire),
+                reserved=hold.most,
+            )
+            began = time.perf_counter()
+            completion = await parts.backend.complete(hold.sent(request))
+            self.budget.spend(hold, request, completion)
         await self._emit(
             ModelResponded,
             model=completion.model,
@@ -111,9 +121,14 @@ class Turn:
         )
         return completion
 
+    async def _lost(self, most: Usage, reason: str) -> None:
+        """Tell of a request that got no answer, and that the server may have charged all the same."""
+        adapter = self.choice.adapter.name if self.choice.adapter else None
+        await self._emit(ReplyLost, model=self.choice.model, adapter=adapter, usage=most, reason=reason)
+
     async def _run(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
         """Run the calls side by side; the results come in call order, those beyond the limit as errors."""
-        allowed = self.budget.take_calls(len(calls))
+        allowed = await self.budget.take_calls(len(calls))
         if allowed <= 1:
             done = [await self._run_one(call) for call in calls[:allowed]]
         else:
@@ -121,7 +136,7 @@ class Turn:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._wait_and_run(call, slots)) for call in calls[:allowed]]
             done = [task.result() for task in tasks]
-        return (*done, *(_refused(call, self.budget) for call in calls[allowed:]))
+        return (*done, *(_refused(call, self.budget.refused) for call in calls[allowed:]))
 
     async def _wait_and_run(self, call: ToolCall, slots: asyncio.Semaphore) -> ToolResult:
         async with slots:
@@ -154,8 +169,5 @@ def with_context(environment: ToolEnvironment, context: Mapping[str, Any]) -> To
     return replace(environment, inputs={**environment.inputs, **extra}) if extra else environment
 
 
-def _refused(call: ToolCall, budget: Budget) -> ToolResult:
-    limit = budget.limits.tool_calls if budget.limits else 0
-    return ToolResult(
-        call.id, call.name, f"not run: the limit of {limit} tool calls is used up", is_error=True, outcome="error"
-    )
+def _refused(call: ToolCall, why: LimitError | None) -> ToolResult:
+    return ToolResult(call.id, call.name, f"not run: {why}", is_error=True, outcome="error")
