@@ -11,8 +11,9 @@ import click
 from engine.app import App, RunRequest
 from engine.cli.console import note, printable, project_option, report_findings
 from engine.errors import BundleError, ConfigError
+from engine.run.select import parse_shard
 
-_AS_GIVEN = ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit", "executor")
+_AS_GIVEN = ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit", "changed_since", "executor")
 
 
 def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--dry-run", is_flag=True, help="Show the plan and the prompt tokens; call no model.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run at most this many tasks: those of the first nodes.")
 @click.option("--node", "nodes", multiple=True, metavar="GLOB", help="Only nodes of this name, id or FILE::NAME.")
+@click.option("--changed-since", metavar="REF", help="Only nodes whose text is not what it was at a git commit.")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the nodes; each is always in the same one.")
 @click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
 @click.option("--model", help="A model of the server or of `engine models list`, or a GGUF file.")
 @click.option("--adapter", help="The adapter that answers; 'none' switches adapters off.")
@@ -68,6 +71,7 @@ def command(**options: Any) -> int:
         targets=[Path(target) for target in options["targets"]],
         params=parse_params(options["params"]),
         nodes=options["nodes"],
+        shard=parse_shard(options["shard"]) if options["shard"] is not None else None,
         allow_unconstrained=options["allow_unconstrained"],
         **{key: options[key] for key in _AS_GIVEN},
     )

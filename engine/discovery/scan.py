@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.discovery.model import CodeNode, Discovery, Note
@@ -44,8 +44,11 @@ def discover(
         BundleError: The query is not valid for any of the languages asked for.
     """
     wanted = make_filter(languages, types, query)
-    plan = make_plan(targets, root, wanted)
-    plan = _without_other_languages(plan, wanted)
+    return scan(_without_other_languages(make_plan(targets, root, wanted), wanted), wanted)
+
+
+def scan(plan: Plan, wanted: Filter) -> Discovery:
+    """Read the files of a plan; blocks until all are read."""
     if _is_small(plan.sources):
         return _result(plan, [_scan(plan, file, wanted) for file in plan.sources])
     from engine.discovery.pool import Pool
@@ -60,16 +63,44 @@ async def discover_async(
     languages: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
     query: str | None = None,
+    only: Callable[[str], bool] | None = None,
 ) -> Discovery:
     """Find the code nodes like `discover`, without stalling the event loop.
 
     tree-sitter holds the interpreter's lock while it parses, so all but small trees are read by worker processes.
+
+    Args:
+        targets: Files and folders.
+        root: The project's root.
+        languages: Only files in these languages.
+        types: Only nodes of these types.
+        query: The text of a tree-sitter query.
+        only: Says of a file, by its path, whether it is read at all; called in another thread.
+
+    Raises:
+        ConfigError: As `discover`, or what `only` raises.
+        BundleError: The query is not valid for any of the languages asked for.
     """
     import asyncio
 
     wanted = make_filter(languages, types, query)
-    plan = await asyncio.to_thread(make_plan, targets, root, wanted)
-    plan = _without_other_languages(plan, wanted)
+    plan = await asyncio.to_thread(_planned, targets, root, wanted, only)
+    return await scan_async(_without_other_languages(plan, wanted), wanted)
+
+
+def _planned(
+    targets: Sequence[str | Path], root: Path | None, wanted: Filter, only: Callable[[str], bool] | None
+) -> Plan:
+    plan = make_plan(targets, root, wanted)
+    if only is None:
+        return plan
+    return Plan(plan.root, tuple(file for file in plan.sources if only(file.path)), plan.notes)
+
+
+async def scan_async(plan: Plan, wanted: Filter) -> Discovery:
+    """Read the files of a plan, without stalling the event loop."""
+    import asyncio
+
     if _is_small(plan.sources):
         return _result(plan, [await asyncio.to_thread(_scan, plan, file, wanted) for file in plan.sources])
     from engine.discovery.pool import Pool

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from engine.bundle import Bundle
 from engine.discovery import CodeNode
+from engine.files import matches_any
 from engine.models import ModelPlugin
+from engine.run.select import Shard, in_shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,11 @@ class Assignment:
         adapter: Name of the adapter that answers unless routing says otherwise; None for none.
         adapters: Whether adapters answer at all.
         insists: The person named the adapter, so that to leave it out would be an error.
-        operation: The operation of engine.yaml that it stands for; empty for none.
+        operation: The operation of engine.yaml that it stands for; empty for a bundle that was named itself.
+        types: Only nodes of these types, of those that the bundle takes; empty means all.
+        paths: Only nodes of files that match one of these globs; empty means all.
+        after: The operations that come before it, as engine.yaml names them.
+        auto_accept: Its changes are accepted at the end of the run.
         priority: high, normal or low: which tasks start first.
         seed: Overrides the manifest's seed.
         unconstrained: The declared constraint is left out, since the server cannot be asked for it and that is allowed.
@@ -38,9 +44,30 @@ class Assignment:
     adapters: bool = True
     insists: bool = False
     operation: str = ""
+    types: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    auto_accept: bool = False
     priority: Literal["low", "normal", "high"] = "normal"
     seed: int | None = None
     unconstrained: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called: the operation's name, else the bundle's."""
+        return self.operation or self.bundle.name
+
+    def takes(self, node: CodeNode) -> bool:
+        """Tell whether it takes a node.
+
+        Raises:
+            PromptError: The bundle's `nodes.when` fails for this node.
+        """
+        if self.types and node.type not in self.types:
+            return False
+        if self.paths and not matches_any(node.file_path, self.paths):
+            return False
+        return self.bundle.takes(node, self.params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +75,7 @@ class Task:
     """One bundle on one node.
 
     Attributes:
-        task_id: Its id; the same for the same bundle and node in every run.
+        task_id: Its id; the same for the same operation or bundle and node in every run.
         assignment: The bundle and its settings.
         node: The node as it was when the run was planned.
         note: What a reviewer says to the model, after a first try was not good enough.
@@ -76,6 +103,7 @@ def make_tasks(
     nodes: Iterable[CodeNode],
     *,
     patterns: Sequence[str] = (),
+    shard: Shard | None = None,
     limit: int | None = None,
 ) -> list[Task]:
     """Return one task per bundle and node that it takes, in the order of the nodes.
@@ -84,15 +112,18 @@ def make_tasks(
         assignments: The bundles.
         nodes: The discovered nodes.
         patterns: Globs; a node must match one of them, if there are any.
+        shard: Only nodes of this part.
         limit: Upper bound of tasks: the first in this order.
     """
     tasks: list[Task] = []
     for node in nodes:
         if patterns and not any(matches(node, pattern) for pattern in patterns):
             continue
+        if not in_shard(node.node_id, shard):
+            continue
         for assignment in assignments:
             if limit is not None and len(tasks) >= limit:
                 return tasks
-            if assignment.bundle.takes(node, assignment.params):
-                tasks.append(Task(f"{assignment.bundle.name}-{node.node_id[:12]}", assignment, node))
+            if assignment.takes(node):
+                tasks.append(Task(f"{assignment.name}-{node.node_id[:12]}", assignment, node))
     return tasks
