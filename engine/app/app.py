@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.app.choices import Choices
+from engine.app.choices import Choices, Wanted, check_names
 from engine.app.request import Fetch, RunRequest
+from engine.errors import ConfigError
 from engine.events import EventLog, LogReader
 from engine.run.root import find_root
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from engine.run import Plan, Review, Session
     from engine.run.doctor import Check
     from engine.run.enforcement import Enforcer
+    from engine.run.select import Shard
+    from engine.run.since import Since
     from engine.run.testing import CasesRequest, Runner, Subject
 
 
@@ -68,6 +71,38 @@ class App:
 
         return source if isinstance(source, Bundle) else load_bundle(self.locate(source))
 
+    def wanted(self, request: RunRequest) -> list[Wanted]:
+        """Load what is to run: the bundles of a request, and those of its operations.
+
+        Args:
+            request: What `Choices.resolved` returned.
+
+        Raises:
+            BundleError: A bundle cannot be used.
+            ConfigError: An operation's bundle does not exist.
+        """
+        own = [Wanted(self.bundle(source)) for source in request.bundles]
+        loaded: dict[str, Bundle] = {}
+        for name in request.operations:
+            source = self.config.operations[name].bundle
+            if source not in loaded:
+                loaded[source] = self.bundle(self._of_operation(name, source))
+        return own + [Wanted(loaded[self.config.operations[name].bundle], name) for name in request.operations]
+
+    def _of_operation(self, name: str, source: str) -> Path:
+        """Return the path of the bundle that an operation names."""
+        from engine.diagnostics import did_you_mean
+
+        folder = self.root / self.config.bundles
+        found = next((path for path in (folder / source, self.root / source) if path.exists()), None)
+        if found is None:
+            there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            hint = did_you_mean(source, there) or f"there are: {', '.join(there) or 'none'}"
+            raise ConfigError(
+                f"operation '{name}' of engine.yaml names the bundle '{source}', which is not in {folder}; {hint}"
+            )
+        return found
+
     def locate(self, source: str | Path) -> str | Path:
         """Return a bundle's path: as given, or that of the name in the project's bundle folder."""
         named = self.root / self.config.bundles / str(source)
@@ -91,7 +126,7 @@ class App:
         from engine.workspace import ChangeStore
 
         with self.reader() as log:
-            return Review(self.root, ChangeStore(self.root), log.resolve(run_id))
+            return Review(self.root, ChangeStore(self.root), log.resolve(run_id), self.log)
 
     @contextlib.asynccontextmanager
     async def session(
@@ -115,7 +150,8 @@ class App:
         from engine.tools import ScriptRunner
         from engine.workspace import ChangeStore
 
-        bundles = [await asyncio.to_thread(self.bundle, source) for source in request.bundles]
+        request = self.choices.resolved(request)
+        bundles = await asyncio.to_thread(self.wanted, request)
         used = backend or self.backend(request, bundles, fetch)
         async with contextlib.AsyncExitStack() as stack:
             if backend is None:
@@ -194,40 +230,61 @@ class App:
         )
         return opened(bench, request)
 
-    def backend(self, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None) -> Backend:
+    def backend(self, request: RunRequest, bundles: Sequence[Bundle | Wanted], fetch: Fetch | None = None) -> Backend:
         """Make the backend that the request, engine.yaml and the bundles ask for."""
         from engine.app.backend import make_backend
 
         return make_backend(self.config, request, bundles, fetch)
 
-    async def plan(self, request: RunRequest, bundles: Sequence[Bundle], backend: Backend) -> Plan:
+    async def plan(self, request: RunRequest, bundles: Sequence[Bundle | Wanted], backend: Backend) -> Plan:
         """Find the nodes that bundles take, and resolve their settings; calls no model."""
         from engine.run import Plan, grouped, make_tasks
 
         assignments = [self.choices.assignment(bundle, request, backend) for bundle in bundles]
-        whole = await self._discover(request, [bundle for bundle in bundles if bundle.query is None])
+        check_names(assignments)
+        shard, since = await self._selection(request)
+        whole = await self._discover(request, [one.bundle for one in assignments if one.bundle.query is None], since)
         parts = [whole]
         tasks = make_tasks(
-            [one for one in assignments if one.bundle.query is None], whole.nodes, patterns=request.nodes
+            [one for one in assignments if one.bundle.query is None], whole.nodes, patterns=request.nodes, shard=shard
         )
         for one in assignments:
             if one.bundle.query is not None:
-                parts.append(await self._discover(request, [one.bundle]))
-                tasks += make_tasks([one], parts[-1].nodes, patterns=request.nodes)
+                parts.append(await self._discover(request, [one.bundle], since))
+                tasks += make_tasks([one], parts[-1].nodes, patterns=request.nodes, shard=shard)
         return Plan(tuple(assignments), tuple(parts), tuple(grouped(tasks[: request.limit])))
 
-    async def _discover(self, request: RunRequest, bundles: Sequence[Bundle]) -> Discovery:
+    async def _selection(self, request: RunRequest) -> tuple[Shard | None, Since | None]:
+        """Return the part of the nodes and the commit that are asked for.
+
+        Raises:
+            ConfigError: There is no such part, commit or repository.
+        """
+        from engine.run.select import check_shard
+
+        shard = None if request.shard is None else check_shard(request.shard)
+        if request.changed_since is None:
+            return shard, None
+        from engine.run.since import Since
+
+        return shard, await asyncio.to_thread(Since, request.changed_since, self.root, request.targets)
+
+    async def _discover(self, request: RunRequest, bundles: Sequence[Bundle], since: Since | None) -> Discovery:
         from engine.discovery import Discovery, discover_async
 
         if not bundles:
             return Discovery((), 0)
         named = [set(bundle.manifest.nodes.languages) for bundle in bundles]
         languages = sorted(set.union(*named)) if all(named) else None
-        types = [set(bundle.manifest.nodes.types) for bundle in bundles]
-        return await discover_async(
+        typed = [set(bundle.manifest.nodes.types) for bundle in bundles]
+        types = sorted(set.union(*typed)) if all(typed) else None
+        query = bundles[0].query
+        found = await discover_async(
             request.targets,
             root=self.root,
             languages=languages,
-            types=sorted(set.union(*types)) if all(types) else None,
-            query=bundles[0].query,
+            types=types,
+            query=query,
+            only=since.touches if since else None,
         )
+        return replace(found, nodes=await since.changed(found.nodes, types=types, query=query)) if since else found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from engine.app.choices import Choices
+from engine.app.choices import Choices, Wanted, as_wanted
 from engine.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_backend(
-    config: EngineConfig, request: RunRequest, bundles: Sequence[Bundle], fetch: Fetch | None = None
+    config: EngineConfig, request: RunRequest, bundles: Sequence[Bundle | Wanted], fetch: Fetch | None = None
 ) -> Backend:
     """Make the backend that the request, engine.yaml and the bundles ask for.
 
@@ -33,7 +33,8 @@ def make_backend(
         MissingExtraError: What the backend needs is not installed.
     """
     spec = config.backend
-    _refuse_roles(config, bundles)
+    loaded = [as_wanted(bundle).bundle for bundle in bundles]
+    _refuse_roles(config, loaded)
     if request.base_url or spec.kind == "openai":
         return _server(config, request)
     from engine.backends import (
@@ -54,7 +55,7 @@ def make_backend(
         raise MissingExtraError("the embedded model", "local")
     if known is not None and fetch is not None:
         fetch(known.name)
-    adapters = [adapter for bundle in bundles for adapter in bundle.adapters.values()]
+    adapters = [adapter for bundle in loaded for adapter in bundle.adapters.values()]
     return EmbeddedBackend(resolve_weights(name), adapters=adapters)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A bundle that is to run.
+
+    Attributes:
+        bundle: The bundle.
+        operation: The name of the operation that it runs as; empty for a bundle that was named itself.
+    """
+
+    bundle: Bundle
+    operation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Choices:
     """Resolves what several places may say.
 
@@ -27,7 +40,36 @@ class Choices:
 
     config: EngineConfig
 
-    def one_model(self, bundles: Sequence[Bundle]) -> str | None:
+    def resolved(self, request: RunRequest) -> RunRequest:
+        """Return the request with its operations told from its bundles; one that names neither asks for all operations.
+
+        Raises:
+            ConfigError: There is no such operation, or none at all.
+        """
+        enabled = [name for name, operation in self.config.operations.items() if operation.enabled]
+        named = [name for name in request.bundles if isinstance(name, str) and name in enabled]
+        bundles = [one for one in request.bundles if not (isinstance(one, str) and one in enabled)]
+        for name in request.operations:
+            if name not in enabled:
+                raise ConfigError(self._no_operation(name, enabled))
+        operations = list(dict.fromkeys([*request.operations, *named]))
+        if not bundles and not operations:
+            operations = enabled
+            if not operations:
+                raise ConfigError(
+                    "no bundle is named, and engine.yaml has no operations: name a BUNDLE, or add operations"
+                )
+        return replace(request, bundles=bundles, operations=operations)
+
+    def _no_operation(self, name: str, enabled: Sequence[str]) -> str:
+        if name in self.config.operations:
+            return f"operation '{name}' is switched off in engine.yaml: set enabled: true"
+        from engine.diagnostics import did_you_mean
+
+        hint = did_you_mean(name, enabled) or f"it has: {', '.join(enabled) or 'none'}"
+        return f"engine.yaml has no operation '{name}'; {hint}"
+
+    def one_model(self, bundles: Sequence[Bundle | Wanted]) -> str | None:
         """Return the one model that the operations or the bundles name; the embedded backend serves no second."""
         named = {self.model(bundle) for bundle in bundles}
         named.discard(None)
@@ -37,20 +79,31 @@ class Choices:
             )
         return next(iter(named), None)
 
-    def model(self, bundle: Bundle) -> str | None:
+    def model(self, bundle: Bundle | Wanted) -> str | None:
         """Return the model that the operation or the bundle names."""
-        operation = self.operation(bundle)
-        return (operation.model if operation else None) or bundle.manifest.model.id
+        wanted = as_wanted(bundle)
+        operation = self.operation(wanted)
+        return (operation.model if operation else None) or wanted.bundle.manifest.model.id
 
-    def operation(self, bundle: Bundle) -> Operation | None:
-        """Return the bundle's operation in engine.yaml."""
-        return next((op for op in self.config.operations.values() if op.enabled and op.bundle == bundle.name), None)
+    def operation(self, bundle: Bundle | Wanted) -> Operation | None:
+        """Return the operation that a bundle runs as; for one that was named itself, the first that is made for it."""
+        wanted = as_wanted(bundle)
+        if wanted.operation:
+            return self.config.operations[wanted.operation]
+        name = wanted.bundle.name
+        return next((op for op in self.config.operations.values() if op.enabled and op.bundle == name), None)
 
-    def assignment(self, bundle: Bundle, request: RunRequest, backend: Backend) -> Assignment:
-        """Resolve a bundle's settings: command line, then engine.yaml's operation, then the bundle."""
+    def assignment(self, bundle: Bundle | Wanted, request: RunRequest, backend: Backend) -> Assignment:
+        """Resolve a bundle's settings: command line, then engine.yaml's operation, then the bundle.
+
+        Which nodes an operation takes and what it comes after holds only where the operation was asked for, not where
+        its bundle was named.
+        """
         from engine.run import Assignment
 
-        operation = self.operation(bundle)
+        wanted = as_wanted(bundle)
+        operation, bundle = self.operation(wanted), wanted.bundle
+        route = operation if wanted.operation else None
         spec = bundle.manifest.model
         adapter = request.adapter or spec.adapter
         if adapter is not None and adapter != "none" and adapter not in bundle.adapters:
@@ -68,6 +121,11 @@ class Choices:
             adapter=None if adapter == "none" else adapter,
             adapters=adapter != "none",
             insists=request.adapter is not None,
+            operation=wanted.operation,
+            types=_types(wanted, route),
+            paths=tuple(route.paths) if route else (),
+            after=tuple(route.after) if route else (),
+            auto_accept=operation is not None and operation.auto_accept and not request.hold,
             priority=operation.priority if operation else "normal",
             seed=request.seed,
         )
@@ -76,12 +134,12 @@ class Choices:
         """Resolve how a plan is executed."""
         from engine.run import RunSettings
 
-        operations = self.config.operations.values()
         return RunSettings(
             concurrency=request.concurrency or self.config.run.concurrency or backend.concurrency,
             seconds=self.config.run.seconds,
             targets=tuple(str(target) for target in request.targets),
-            auto_accept=frozenset(op.bundle for op in operations if op.auto_accept and not request.hold),
+            on_failure=request.on_failure or self.config.run.on_failure,
+            attempts=self.config.run.attempts,
             allow_unconstrained=request.allow_unconstrained,
             described={
                 "backend": backend.name,
@@ -90,4 +148,39 @@ class Choices:
                 "params": dict(request.params),
                 "seed": request.seed,
             },
+        )
+
+
+def as_wanted(bundle: Bundle | Wanted) -> Wanted:
+    """Return what is to run, of a bundle as one that was named itself."""
+    return bundle if isinstance(bundle, Wanted) else Wanted(bundle)
+
+
+def _types(wanted: Wanted, operation: Operation | None) -> tuple[str, ...]:
+    """Return the types that an operation leaves, having seen that the bundle takes one of them.
+
+    Raises:
+        ConfigError: It takes none.
+    """
+    types = tuple(operation.types) if operation else ()
+    taken = wanted.bundle.manifest.nodes.types
+    if types and taken and not set(types) & set(taken):
+        raise ConfigError(
+            f"operation '{wanted.operation}' leaves only nodes of type {', '.join(types)}, and its bundle "
+            f"'{wanted.bundle.name}' takes {', '.join(taken)}: correct its types in engine.yaml"
+        )
+    return types
+
+
+def check_names(assignments: Sequence[Assignment]) -> None:
+    """See that no two of a run's assignments have the same name, by which their tasks are told apart.
+
+    Raises:
+        ConfigError: Two have.
+    """
+    names = [one.name for one in assignments]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"'{twice}' would run twice at once: two of the bundles and operations that were named have this name"
         )

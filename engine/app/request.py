@@ -19,7 +19,7 @@ class RunRequest:
     """What a person asks of a run; None leaves the choice to engine.yaml, the bundle or the backend.
 
     Attributes:
-        bundles: Paths of bundles, names below the project's bundle folder, or loaded bundles.
+        bundles: Paths of bundles, names below the project's bundle folder, or loaded bundles; also names of operations.
         targets: Files and folders.
         params: Values of the bundles' params.
         model: A model's name, a name of `engine models list` or a GGUF file.
@@ -37,6 +37,8 @@ class RunRequest:
         cache: Whether results may come from the cache.
         executor: Where tasks run.
         budget: What all tasks together may use: tokens, seconds, tool_calls, cost; each replaces engine.yaml's.
+        operations: Names of operations of engine.yaml; where there is no bundle either, all that are enabled.
+        on_failure: What becomes of the others when a task does not finish.
     """
 
     bundles: Sequence[str | Path | Bundle]
@@ -57,3 +59,5 @@ class RunRequest:
     cache: bool | None = None
     executor: Literal["local", "ray"] | None = None
     budget: Mapping[str, float] = field(default_factory=dict)
+    operations: Sequence[str] = ()
+    on_failure: Literal["skip_dependents", "continue", "stop"] | None = None

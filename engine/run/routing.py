@@ -18,7 +18,7 @@ unless it was asked for by name (1, 2, 4): then that is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,12 +33,13 @@ _PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
 
 class Routes:
-    """The manifest's `routing` and the default adapter of an assignment."""
+    """The manifest's `routing` and the default adapter of an assignment; `fixed` when there is no rule to evaluate."""
 
     def __init__(self, assignment: Assignment) -> None:
         rules = assignment.bundle.manifest.routing if assignment.adapters else ()
         self._rules = [(Expression(rule.when) if rule.when else None, rule.after_tool, rule.adapter) for rule in rules]
         self._default = assignment.adapter if assignment.adapters else None
+        self.fixed = not self._rules
 
     def choose(self, variables: Mapping[str, Any], last_tools: Sequence[str] = ()) -> str | None:
         """Return the name of the next turn's adapter; the first rule that matches wins.
@@ -130,21 +131,29 @@ def grouped(tasks: Iterable[Task]) -> list[Task]:
     the order stays. What counts is the model and the adapter of the first turn, as far as the manifest tells before
     the run.
     """
+    given = list(tasks)
+    ranked = zip((_PRIORITIES[task.assignment.priority] for task in given), adapter_groups(given), given, strict=True)
+    return [task for *_, task in sorted(ranked, key=lambda row: row[:2])]
+
+
+def adapter_groups(tasks: Iterable[Task]) -> Iterator[int]:
+    """Yield a number for each task: the same for those whose first turns the same model and adapter answer.
+
+    The numbers go up from 0, in the order in which the first task of each group comes.
+    """
     routes: dict[int, Routes] = {}
-    places: dict[tuple[str | None, str], int] = {}
-    ranked = []
+    groups: dict[tuple[str | None, str], int] = {}
     for task in tasks:
         one = routes.setdefault(id(task.assignment), Routes(task.assignment))
-        place = places.setdefault((task.assignment.model, _identity(task, one)), len(places))
-        ranked.append((_PRIORITIES[task.assignment.priority], place, task))
-    return [task for *_, task in sorted(ranked, key=lambda row: row[:2])]
+        yield groups.setdefault((task.assignment.model, _identity(task, one)), len(groups))
 
 
 def _identity(task: Task, routes: Routes) -> str:
     """Return what tells the first turn's adapter from others, also from those of other bundles; empty for none."""
     name = task.assignment.adapter
-    with suppress(PromptError):  # it reads what only the run knows
-        name = routes.choose(task_variables(task, {}, adapter=name))
+    if not routes.fixed:
+        with suppress(PromptError):  # it reads what only the run knows
+            name = routes.choose(task_variables(task, {}, adapter=name))
     adapter = task.bundle.adapters.get(name or "")
     return (adapter.digest or adapter.served_name or adapter.name) if adapter is not None else ""
 

@@ -1,1 +1,5 @@
-"""The order of a run's tasks: which may start, when, and how many at once."""
+"""Which task of a run starts next."""
+
+from engine.run.schedule.timetable import OnFailure, Timetable
+
+__all__ = ["OnFailure", "Timetable"]
