@@ -239,7 +239,7 @@ async def test_tokens_are_limited_before_they_are_spent():
 
 async def test_a_backend_that_cannot_count_is_limited_by_what_it_reported():
     backend = ScriptedBackend([Completion(ECHO, usage=Usage(500, 50), model="m")])
-    loop, _ = kernel(backend, sampling=Sampling(max_tokens=100), limits=TaskLimits(tokens=1200))
+    loop, _ = kernel(backend, sampling=Sampling(max_tokens=100), limits=TaskLimits(tokens=1300))
     result = await loop.run(PROMPT)
     assert [request.sampling.max_tokens for request in backend.requests] == [100, 100]
     assert (result.termination_reason, result.usage.total_tokens) == ("limit_tokens", 1100)

@@ -26,18 +26,17 @@ class Budget:
 
     Args:
         config: Has the run's own limits, the budget that it shares, and the prices; without them it only counts.
+        alone: For a turn that belongs to no run, and so has no limits of its own.
     """
 
-    def __init__(self, config: KernelConfig | None = None) -> None:
-        self.limits = config.limits if config else None
+    def __init__(self, config: KernelConfig, *, alone: bool = False) -> None:
+        self.limits = None if alone else config.limits
         self.usage = Usage()
         self.refused: LimitError | None = None
-        self._owner = config.task_id if config else ""
-        self._prices = (config.prices if config else None) or _NO_PRICES
-        shared = config.budget if config else None
+        self._owner, self._prices = config.task_id, config.prices or _NO_PRICES
         own = Pool(ceiling(self.limits), whose="task") if self.limits else None
         self._own = own
-        self._pools: list[SharedBudget] = [pool for pool in (own, shared) if pool is not None]
+        self._pools: list[SharedBudget] = [pool for pool in (own, config.budget) if pool is not None]
         self._cost: int | None = 0 if self._prices else None
         self._bound = PromptBound()
 

@@ -81,7 +81,9 @@ class Kernel(BackendOwner):
             EngineError: The backend failed, or the tools cannot be constrained.
         """
         schemas = self._offer(tools)
-        return await self._turn(schemas, context or _NOTHING, turn, model, Budget()).take(messages)
+        return await self._turn(schemas, context or _NOTHING, turn, model, Budget(self.config, alone=True)).take(
+            messages
+        )
 
     async def run(
         self,
