@@ -131,12 +131,17 @@ async def test_what_nobody_foresaw_breaks_one_task_only(bundle, project) -> None
     assert "ZeroDivisionError: odd" in [one.error for one in result.tasks]
 
 
-async def test_a_change_that_does_not_parse_is_not_offered(tmp_path, project, server) -> None:
+async def test_a_change_that_does_not_parse_is_kept_and_never_taken_by_itself(tmp_path, project, server) -> None:
     tool = TOOL.replace('"    # " + comment', 'comment + "((("')
     result = await run(make_bundle(tmp_path / "b", tool=tool), project, server)
     assert {(one.outcome, one.reason) for one in result.tasks} == {("failed", "checks")}
     assert "does not parse" in str(result.tasks[0].error)
-    assert result.changes == []
+    assert len(result.changes) == 3
+    assert {check.passed for task in result.tasks for check in task.checks} == {False}
+    review = App(project, engine_config()).review(result.run_id)
+    assert {(row.passed, *row.failed_checks) for row in review.offered()} == {(False, "parses")}
+    assert {one.state for one in review.accept()} == {"refused"}
+    assert (project / "src/a.py").read_text() == SOURCE
 
 
 async def test_a_command_check_sees_the_change(tmp_path, project, server) -> None:

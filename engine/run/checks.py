@@ -17,7 +17,7 @@ class CheckResult(NamedTuple):
 
     Attributes:
         file: The file.
-        check: `parses`, or the command.
+        check: `parses`, or the command as the manifest has it.
         passed: Whether it holds.
         detail: Why not; empty when it holds.
     """
@@ -44,24 +44,26 @@ def parse_problem(path: str, before: bytes | None, after: bytes | None) -> str |
     return f"{path} does not parse after the change ({new - old} new syntax errors)" if new > old else None
 
 
-async def failed_checks(checks: Sequence[Check], changes: Sequence[Change], commands: CommandRunner) -> list[str]:
-    """Return what the checks object to, one line each.
+async def run_checks(
+    checks: Sequence[Check], changes: Sequence[Change], commands: CommandRunner
+) -> tuple[CheckResult, ...]:
+    """Return what each check says about each change.
 
     Args:
         checks: The manifest's `checks`.
         changes: The task's changes.
         commands: Runs the commands of checks in the task's view.
     """
-    problems: list[str] = []
+    results: list[CheckResult] = []
     for change in changes:
         for check in checks:
             if isinstance(check, RunCheck):
                 problem = await _command_problem(check, change, commands)
+                name = " ".join(check.run)
             else:
-                problem = parse_problem(change.path, change.before, change.after)
-            if problem:
-                problems.append(problem)
-    return problems
+                problem, name = parse_problem(change.path, change.before, change.after), check
+            results.append(CheckResult(change.path, name, problem is None, problem or ""))
+    return tuple(results)
 
 
 async def _command_problem(check: RunCheck, change: Change, commands: CommandRunner) -> str | None:

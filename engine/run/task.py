@@ -50,7 +50,7 @@ class TaskResult:
     reason: str
     error: str | None = None
     summary: str = ""
-    changes: tuple[Change, ...] = ()
+    changes: Sequence[Change] = ()
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0

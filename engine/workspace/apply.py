@@ -1,24 +1,25 @@
-"""Accepting and rejecting: from the store into the project's files, one file at a time and never half of one."""
+"""Accepting, rejecting, and taking back: from the store into the project's files, one file at a time."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from engine.errors import WorkspaceError
-from engine.files import atomic_write, is_private, join_inside
-from engine.files.atomic import sync_folder
-from engine.workspace.merge import Resolution, resolve
-from engine.workspace.store import DELETED, ChangeStore, OfferedChange
+from engine.workspace.change import Change
+from engine.workspace.live import LiveFile
+from engine.workspace.merge import Resolution, resolve, resolve_undo
+from engine.workspace.offered import WAITING, ChangeHead, OfferedChange
+from engine.workspace.rows import DELETED, digest
+from engine.workspace.store import ChangeStore
+from engine.workspace.threeway import changed_lines, merge
 
 Verify = Callable[[str, bytes | None, bytes | None], str | None]
 """Given path, old bytes and new bytes, returns why the new ones must not be written, or None."""
+
+Word = Literal["accepted", "rejected", "undone", "conflict", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,38 @@ class Decision:
     Attributes:
         task_id: The task that offered it.
         path: The file.
-        state: accepted or rejected; conflict when it collides with an accepted change, refused when the file is not
-            what the task read. A change in conflict or refused is kept and can be decided on again.
+        state: accepted, rejected or undone; conflict when it collides with an accepted change, refused when the file is
+            not what the task read, or not what accepting made of it. A change in conflict or refused is kept and can be
+            decided on again.
         reason: Why, and what to do next.
     """
 
     task_id: str
     path: str
-    state: Literal["accepted", "rejected", "conflict", "refused"]
+    state: Word
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which changes of a run a decision is about; None means all.
+
+    Attributes:
+        task_ids: Only changes of these tasks.
+        numbers: Only changes of these numbers.
+        failing: Also changes that did not pass their checks.
+        merge: Where somebody else edited the file meanwhile, merge, if that comes clean.
+    """
+
+    task_ids: Collection[str] | None = None
+    numbers: Collection[int] | None = None
+    failing: bool = False
+    merge: bool = False
+
+    def takes(self, head: ChangeHead) -> bool:
+        """Whether a change is meant."""
+        by_task = self.task_ids is None or head.task_id in self.task_ids
+        return by_task and (self.numbers is None or head.id in self.numbers)
 
 
 def accept(
@@ -46,11 +70,12 @@ def accept(
     *,
     task_ids: Collection[str] | None = None,
     verify: Verify | None = None,
+    selection: Selection | None = None,
 ) -> list[Decision]:
     """Write a run's waiting changes into the project, in the order of their offers.
 
     Each file is written as a whole or not at all. When the process dies in between, accepting again finishes what is
-    left. Doing it twice changes nothing.
+    left. Doing it twice changes nothing. What did not pass its checks is refused, unless that is asked for.
 
     Args:
         store: The change store.
@@ -58,16 +83,23 @@ def accept(
         run_id: The run.
         task_ids: Only changes of these tasks; None means all.
         verify: Asked before each write.
+        selection: Which changes, and how; in place of `task_ids`.
     """
+    chosen = selection or Selection(task_ids)
     with store.deciding():
-        finished = _recover(store, root)
-        decisions = [_decision(row, "accepted") for row in finished if _wanted(row, run_id, task_ids)]
-        waiting = _waiting(store, run_id, task_ids)
-        return decisions + [_accept_one(store, root, row, verify) for row in waiting]
+        finished = [row for row in _recover(store, root) if row.run_id == run_id and not row.intent_undo]
+        decisions = [_decision(row, "accepted") for row in finished if chosen.takes(row)]
+        waiting = _chosen(store, store.heads(run_id, WAITING), chosen)
+        return decisions + [_accept_one(store, root, row, verify, chosen) for row in waiting]
 
 
 def reject(
-    store: ChangeStore, run_id: str, *, task_ids: Collection[str] | None = None, reason: str = ""
+    store: ChangeStore,
+    run_id: str,
+    *,
+    task_ids: Collection[str] | None = None,
+    reason: str = "",
+    selection: Selection | None = None,
 ) -> list[Decision]:
     """Drop a run's waiting changes; the project's files stay as they are.
 
@@ -76,58 +108,119 @@ def reject(
         run_id: The run.
         task_ids: Only changes of these tasks; None means all.
         reason: Why, for the record.
+        selection: Which changes; in place of `task_ids`.
     """
+    chosen = selection or Selection(task_ids)
     with store.deciding():
-        rows = _waiting(store, run_id, task_ids)
+        rows = [head for head in store.heads(run_id, WAITING) if chosen.takes(head)]
         for row in rows:
             store.settle(row, "rejected", reason)
     return [_decision(row, "rejected", reason) for row in rows]
 
 
-def _waiting(store: ChangeStore, run_id: str, task_ids: Collection[str] | None) -> list[OfferedChange]:
-    rows = store.list(run_id)
-    return [row for row in rows if row.state in ("pending", "conflict") and _wanted(row, run_id, task_ids)]
+def undo(
+    store: ChangeStore, root: Path, run_id: str, selection: Selection, *, verify: Verify | None = None
+) -> list[Decision]:
+    """Take a run's accepted changes out of the project's files again, the newest first; they wait again.
+
+    A file that is as accepting left it becomes what it was before. One that was edited since keeps those edits, where
+    they don't touch what the change did; else it is refused and stays. Doing it twice changes nothing, also when the
+    process dies in between.
+
+    Args:
+        store: The change store.
+        root: The project's root.
+        run_id: The run.
+        selection: Which changes.
+        verify: Asked before each write.
+    """
+    with store.deciding():
+        finished = [row for row in _recover(store, root) if row.run_id == run_id and row.intent_undo]
+        decisions = [_decision(row, "undone") for row in finished if selection.takes(row)]
+        heads = store.heads(run_id, ("accepted",))
+        newest_first = sorted(heads, key=lambda one: (one.decided_at or 0, one.id), reverse=True)
+        return decisions + [_undo_one(store, root, row, verify) for row in _chosen(store, newest_first, selection)]
 
 
-def _wanted(row: OfferedChange, run_id: str, task_ids: Collection[str] | None) -> bool:
-    return row.run_id == run_id and (task_ids is None or row.task_id in task_ids)
+def _chosen(store: ChangeStore, heads: Sequence[ChangeHead], selection: Selection) -> Iterator[OfferedChange]:
+    """Yield the selected changes whole, one at a time: a run may have thousands."""
+    for head in heads:
+        row = store.get(head.id) if selection.takes(head) else None
+        if row is not None:
+            yield row
 
 
-def _decision(
-    row: OfferedChange, state: Literal["accepted", "rejected", "conflict", "refused"], reason: str = ""
+def _decision(row: ChangeHead, state: Word, reason: str = "") -> Decision:
+    return Decision(row.task_id, row.path, state, reason)
+
+
+def _accept_one(
+    store: ChangeStore, root: Path, row: OfferedChange, verify: Verify | None, selection: Selection
 ) -> Decision:
-    return Decision(row.task_id, row.change.path, state, reason)
-
-
-def _accept_one(store: ChangeStore, root: Path, row: OfferedChange, verify: Verify | None) -> Decision:
-    path = row.change.path
+    if not (row.passed or selection.failing):
+        return _decision(row, "refused", _not_passing(row))
     try:
-        target = _target(root, path)
-        live = _read(target, path)
+        file = LiveFile(root, row.path)
+        live = file.read()
     except WorkspaceError as error:
         return _decision(row, "refused", str(error))
-    return _bring_in(store, row, target, live, verify)
+    accepted = [other for other in store.in_file(row.path, row.change.before) if other.id != row.id]
+    resolution = resolve(row.change, live, [other.change for other in accepted], three_way=selection.merge)
+    if resolution.action == "changed":
+        return _decision(row, "refused", _changed(row.change, live, merging=selection.merge))
+    if resolution.action == "collides":
+        return _conflict(store, row, _collides(row.path, accepted))
+    return _bring_in(store, row, (file, live), (resolution, verify), accepted)
 
 
 def _bring_in(
-    store: ChangeStore, row: OfferedChange, target: Path, live: bytes | None, verify: Verify | None
+    store: ChangeStore,
+    row: OfferedChange,
+    at: tuple[LiveFile, bytes | None],
+    how: tuple[Resolution, Verify | None],
+    accepted: Sequence[OfferedChange],
 ) -> Decision:
-    path = row.change.path
-    accepted = list(store.in_file(path, row.change.before))
-    resolution = resolve(row.change, live, [other.change for other in accepted])
-    if resolution.action == "changed":
-        return _decision(row, "refused", _changed(row, live))
-    if resolution.action == "collides":
-        return _conflict(store, row, _collides(path, accepted))
+    (file, live), (resolution, verify) = at, how
     if resolution.action == "write":
-        problem = verify(path, live, resolution.content) if verify is not None else None
-        if problem and not resolution.alone:
+        problem = verify(row.path, live, resolution.content) if verify is not None else None
+        if problem and accepted and not resolution.alone:
             return _conflict(store, row, f"{problem}, together with {_tasks(accepted)}")
-        problem = problem or _write(store, row, target, resolution)
+        if not problem:
+            store.intend(row, resolution.content, live, alone=resolution.alone)
+            problem = _write(file, resolution.content, row.change.mode if row.change.before is None else None)
         if problem:
+            store.forget_intent(row)
             return _decision(row, "refused", problem)
     store.settle(row, "accepted", alone=resolution.alone)
     return _decision(row, "accepted")
+
+
+def _undo_one(store: ChangeStore, root: Path, row: OfferedChange, verify: Verify | None) -> Decision:
+    try:
+        file = LiveFile(root, row.path)
+        live = file.read()
+    except WorkspaceError as error:
+        return _decision(row, "refused", str(error))
+    others = [other.change for other in store.in_file(row.path, row.change.before) if other.id != row.id]
+    resolution = resolve_undo(row.change, live, others, _back(row))
+    if resolution.action == "changed":
+        return _decision(row, "refused", _stuck(row, live))
+    if resolution.action == "write":
+        problem = verify(row.path, live, resolution.content) if verify is not None else None
+        if not problem:
+            store.intend(row, resolution.content, live, undo=True)
+            problem = _write(file, resolution.content, row.change.mode if live is None else None)
+        if problem:
+            store.forget_intent(row)
+            return _decision(row, "refused", problem)
+    store.settle(row, "pending", word="undone")
+    return _decision(row, "undone")
+
+
+def _back(row: OfferedChange) -> list[Change]:
+    """Return the way back out of the file: as it was accepted, and as it was offered."""
+    known = [Change(row.path, row.result[0], row.prior[0])] if row.result and row.prior else []
+    return [*known, Change(row.path, row.change.after, row.change.before)]
 
 
 def _conflict(store: ChangeStore, row: OfferedChange, reason: str) -> Decision:
@@ -135,20 +228,12 @@ def _conflict(store: ChangeStore, row: OfferedChange, reason: str) -> Decision:
     return _decision(row, "conflict", reason)
 
 
-def _write(store: ChangeStore, row: OfferedChange, target: Path, resolution: Resolution) -> str | None:
+def _write(file: LiveFile, content: bytes | None, mode: int | None) -> str | None:
     """Write or delete the file; returns why that was not possible."""
-    store.intend(row, resolution.content, alone=resolution.alone)
     try:
-        if resolution.content is None:
-            target.unlink()
-            sync_folder(target.parent)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            mode = row.change.mode if row.change.before is None else None
-            atomic_write(target, resolution.content, mode, temporary=_temporary(target))
+        file.write(content, mode)
     except OSError as error:
-        store.forget_intent(row)
-        return f"{row.change.path} cannot be written: {error.strerror or error}"
+        return f"{file.path} cannot be written: {error.strerror or error}"
     return None
 
 
@@ -157,60 +242,59 @@ def _recover(store: ChangeStore, root: Path) -> list[OfferedChange]:
     finished: list[OfferedChange] = []
     for row in store.intents():
         try:
-            target = _target(root, row.change.path)
-            with contextlib.suppress(OSError):
-                _temporary(target).unlink()
-            live = _read(target, row.change.path)
+            file = LiveFile(root, row.path)
+            file.tidy()
+            live = file.read()
         except WorkspaceError:
             store.forget_intent(row)
             continue
-        if row.intent == (DELETED if live is None else sha256(live).hexdigest()):
-            store.settle(row, "accepted", alone=row.intent_alone)
+        if row.intent != (digest(live) or DELETED):
+            store.forget_intent(row)
+        elif row.intent_undo:
+            store.settle(row, "pending", word="undone")
             finished.append(row)
         else:
-            store.forget_intent(row)
+            store.settle(row, "accepted", alone=row.intent_alone)
+            finished.append(row)
     return finished
 
 
-def _temporary(target: Path) -> Path:
-    """Name the file that is written before `target` is replaced, so that a later process finds what a dead one left."""
-    return target.with_name(f".engine-{sha256(os.fsencode(target.name)).hexdigest()[:16]}.tmp")
+def _not_passing(row: OfferedChange) -> str:
+    detail = next((str(check["detail"]) for check in row.checks if not check["passed"] and check["detail"]), "")
+    return f"its checks did not pass{f' ({detail})' if detail else ''}; to take it all the same: --failing"
 
 
-def _target(root: Path, path: str) -> Path:
-    if is_private(path):
-        raise WorkspaceError(f"{path} belongs to git or to the engine; no change may touch it")
-    return join_inside(root, path)
-
-
-def _read(target: Path, path: str) -> bytes | None:
-    try:
-        info = target.lstat()
-        if not stat.S_ISREG(info.st_mode):
-            raise WorkspaceError(f"{path} is not a plain file any more; move away what is there now")
-        return target.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _changed(row: OfferedChange, live: bytes | None) -> str:
-    path = row.change.path
-    if row.change.before is None:
+def _changed(change: Change, live: bytes | None, *, merging: bool) -> str:
+    path = change.path
+    if change.before is None:
         what = f"{path} exists now, with other content"
     elif live is None:
         what = f"{path} does not exist any more"
     else:
-        what = f"{path} changed since the task read it"
-    return f"{what}; undo that and accept again, or run the bundle again on the file as it is"
+        what = f"{path} changed since the task read it ({changed_lines(change.before, live)})"
+    why = merge(change.before, live, change.after).why
+    if merging:
+        return f"{what}, and cannot be merged: {why}; engine diff --merge shows the three sides"
+    way = "" if why else "accept --merge brings both together, or "
+    return f"{what}; {way}undo that and accept again, or run the bundle again on the file as it is"
 
 
-def _collides(path: str, accepted: list[OfferedChange]) -> str:
+def _stuck(row: OfferedChange, live: bytes | None) -> str:
+    back = _back(row)[0]
+    if live is None:
+        what = f"{row.path} does not exist any more"
+    elif back.before is None:
+        what = f"{row.path} exists again, with other content"
+    else:
+        what = f"{row.path} was edited where the change is ({merge(back.before, live, back.after).why})"
+    return f"{what}; take it out by hand"
+
+
+def _collides(path: str, accepted: Sequence[OfferedChange]) -> str:
     others = _tasks(accepted)
     return f"{path}: the same lines were changed by {others}, accepted before; run the bundle again, or reject this one"
 
 
-def _tasks(rows: list[OfferedChange]) -> str:
+def _tasks(rows: Sequence[OfferedChange]) -> str:
     names = ", ".join(dict.fromkeys(row.task_id for row in rows))
     return f"task {names}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.workspace.lines import Edit, line_edits, split_lines
@@ -21,12 +21,16 @@ class Change:
         before: The file's bytes when the task first saw it; None when it did not exist.
         after: Its bytes after the task; None when the task deleted it.
         mode: Its permission bits; None leaves them to the umask.
+        span: Where the task's node stands in `before`: its first byte and the one behind its last; None when the file
+            does not hold it.
     """
 
     path: str
     before: bytes | None
     after: bytes | None
     mode: int | None = None
+    span: tuple[int, int] | None = field(default=None, compare=False)
+    _seen: list[list[Edit]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -37,8 +41,10 @@ class Change:
 
     @property
     def edits(self) -> list[Edit]:
-        """The change as edits of lines."""
-        return line_edits(split_lines(self.before or b""), split_lines(self.after or b""))
+        """The change as edits of lines; found once."""
+        if not self._seen:
+            self._seen.append(line_edits(split_lines(self.before or b""), split_lines(self.after or b"")))
+        return self._seen[0]
 
     @property
     def added(self) -> int:

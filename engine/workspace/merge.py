@@ -1,4 +1,4 @@
-"""What accepting a change means for the file as it is now."""
+"""What accepting a change, or taking it out again, means for the file as it is now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.workspace.change import Change
-from engine.workspace.lines import apply_edits, collision, split_lines
+from engine.workspace.pieces import compatible, compose, fits, pieces
+from engine.workspace.threeway import merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +27,73 @@ class Resolution:
     alone: bool = False
 
 
-def resolve(change: Change, live: bytes | None, accepted: Sequence[Change]) -> Resolution:
+def resolve(change: Change, live: bytes | None, accepted: Sequence[Change], *, three_way: bool = False) -> Resolution:
     """Decide how a change goes into the file.
 
     The file may hold exactly what the task saw, or that plus the accepted changes that started from the same content;
-    then edits of other lines go in beside them, in whatever order.
+    then edits of other nodes or lines go in beside them, in whatever order.
 
     Args:
         change: The change.
         live: The file's bytes now, None when it does not exist.
         accepted: Changes of the same file and with the same `before` that are in the file.
+        three_way: Where somebody else edited the file, bring the change in beside that, if they don't touch.
     """
-    is_expected = bool(accepted) and _merged(accepted) == (live,)
+    is_expected = bool(accepted) and composed(accepted) == (live,)
     if live == change.after:
-        return Resolution("done", alone=not is_expected or _merged([*accepted, change]) != (live,))
+        return Resolution("done", alone=not is_expected or _joined(accepted, change) != (live,))
     if live == change.before:
         return Resolution("write", change.after, alone=True)
-    if not is_expected:
-        return Resolution("changed")
-    merged = _merged([*accepted, change])
-    return Resolution("write", merged[0]) if merged is not None else Resolution("collides")
+    if is_expected:
+        joined = _joined(accepted, change)
+        return Resolution("write", joined[0]) if joined is not None else Resolution("collides")
+    clean = merge(change.before, live, change.after).content if three_way else None
+    return Resolution("changed") if clean is None else Resolution("done" if clean == live else "write", clean)
 
 
-def _merged(changes: Sequence[Change]) -> tuple[bytes | None] | None:
-    """Return the one content that holds all changes of one `before`, or None when they collide."""
+def resolve_undo(change: Change, live: bytes | None, others: Sequence[Change], was: Sequence[Change]) -> Resolution:
+    """Decide how an accepted change goes out of the file.
+
+    It goes without a trace where the file is as accepting left it; else what it did is taken back where nobody changed
+    the same lines since.
+
+    Args:
+        change: The change.
+        live: The file's bytes now.
+        others: The other changes in the file that started from the same content.
+        was: The file around the change when it was accepted, as changes from after to before, the best known first.
+    """
+    if composed([*others, change]) == (live,):
+        left = composed(others) if others else (change.before,)
+        if left is not None:
+            return _taken_out(left[0], live)
+    for back in was:
+        if live in (back.before, back.after):
+            return _taken_out(back.after, live)
+        clean = merge(back.before, live, back.after).content
+        if clean is not None:
+            return _taken_out(clean, live)
+    return Resolution("changed")
+
+
+def composed(changes: Sequence[Change]) -> tuple[bytes | None] | None:
+    """Return the one content that holds all changes of one `before`, or None when they overlap."""
     results = {change.after for change in changes}
     if len(results) == 1:
         return (changes[0].after,)
     before = changes[0].before
     if before is None or None in results:
         return None
-    edits = [edit for change in changes for edit in change.edits]
-    if collision(edits) is not None:
-        return None
-    return (apply_edits(split_lines(before), edits),)
+    all_pieces = [piece for change in changes for piece in pieces(change)]
+    return (compose(before, all_pieces),) if fits(all_pieces) else None
+
+
+def _joined(accepted: Sequence[Change], change: Change) -> tuple[bytes | None] | None:
+    """Return the content that holds the accepted changes and one more, or None when it cannot stand beside them."""
+    if any(other.after is None or other.before is None for other in (*accepted, change)):
+        return composed([*accepted, change])
+    return composed([*accepted, change]) if all(compatible(other, change) for other in accepted) else None
+
+
+def _taken_out(content: bytes | None, live: bytes | None) -> Resolution:
+    return Resolution("done") if content == live else Resolution("write", content)

@@ -31,9 +31,54 @@ _VERSIONS = (
     CREATE INDEX changes_of_file ON changes (path, in_file);
     CREATE INDEX changes_with_intent ON changes (intent) WHERE intent IS NOT NULL;
     """,
+    """
+    CREATE TABLE changes_2 (
+        id INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        node TEXT NOT NULL,
+        path TEXT NOT NULL,
+        before TEXT,
+        after TEXT,
+        mode INTEGER,
+        span_start INTEGER,
+        span_end INTEGER,
+        added INTEGER,
+        removed INTEGER,
+        checks TEXT NOT NULL DEFAULT '[]',
+        passed INTEGER NOT NULL DEFAULT 1,
+        facts TEXT NOT NULL DEFAULT '{}',
+        state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'rejected', 'conflict')),
+        reason TEXT NOT NULL DEFAULT '',
+        offered_at REAL NOT NULL,
+        decided_at REAL,
+        edited TEXT,
+        in_file INTEGER NOT NULL DEFAULT 0,
+        intent TEXT,
+        intent_alone INTEGER NOT NULL DEFAULT 0,
+        intent_undo INTEGER NOT NULL DEFAULT 0,
+        prior TEXT,
+        result TEXT,
+        untold TEXT
+    ) STRICT;
+    INSERT INTO changes_2 (id, run_id, task_id, node, path, before, after, mode, state, reason, offered_at, decided_at,
+            in_file, intent, intent_alone)
+        SELECT id, run_id, task_id, node, path, before, after, mode, state, reason, offered_at, decided_at,
+            in_file, intent, intent_alone FROM changes;
+    DROP TABLE changes;
+    ALTER TABLE changes_2 RENAME TO changes;
+    CREATE INDEX changes_of_run ON changes (run_id, task_id, path);
+    CREATE INDEX changes_of_file ON changes (path, in_file);
+    CREATE INDEX changes_with_intent ON changes (intent) WHERE intent IS NOT NULL;
+    CREATE INDEX changes_untold ON changes (run_id) WHERE untold IS NOT NULL;
+    """,
 )
-"""One script per version. `in_file`: the accepted change is part of what the file is now. `intent`: the SHA-256 of what
-is about to be written ('-' for a deletion)."""
+"""One script per version. Contents are named by their SHA-256, '-' for no file.
+
+`in_file`: the accepted change is part of what the file is now. `intent`: what is about to be written. `prior` and
+`result`: the file before and after the change was accepted. `edited`: what the model had offered, where a person edited
+it. `untold`: a decision that the run's event log has not got yet. `added`, `removed`: NULL where nobody counted.
+"""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -45,6 +90,7 @@ def connect(path: Path) -> sqlite3.Connection:
         ConfigError: A newer version of the engine wrote it, or it is no database.
     """
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")

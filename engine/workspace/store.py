@@ -10,56 +10,21 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from engine.files import atomic_write
 from engine.workspace.change import Change
+from engine.workspace.offered import ChangeHead, Offer, OfferedChange, State
+from engine.workspace.rows import HEAD, WHOLE, counts, digest, dumped, head_of, put, whole_of
 from engine.workspace.schema import connect
 
-State = Literal["pending", "accepted", "rejected", "conflict"]
-DELETED = "-"
-"""The intent to delete a file, in place of a content's hash."""
-
-_COLUMNS = """
-    SELECT c.id, c.run_id, c.task_id, c.node, c.path, b.data, a.data, c.mode,
-        c.state, c.reason, c.offered_at, c.decided_at, c.intent, c.intent_alone
-    FROM changes c LEFT JOIN blobs b ON b.sha256 = c.before LEFT JOIN blobs a ON a.sha256 = c.after
+_INSERT = """
+    INSERT INTO changes (run_id, task_id, node, path, before, after, mode, span_start, span_end, added, removed,
+        checks, passed, facts, state, offered_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class OfferedChange:
-    """A change in the store.
-
-    Attributes:
-        id: Its number; later offers have greater ones.
-        run_id: The run.
-        task_id: The task.
-        node: The node that the task worked on, `file::name`.
-        change: The change itself.
-        state: pending, accepted, rejected, or conflict (it collided with an accepted one, and still waits).
-        reason: Why it is in this state.
-        offered_at: Seconds since 1970.
-        decided_at: Seconds since 1970; None while it was never decided on.
-        intent: The hash of what a process began to write for it, when that was not settled.
-        intent_alone: Whether the file then held this change only.
-    """
-
-    id: int
-    run_id: str
-    task_id: str
-    node: str
-    change: Change
-    state: State
-    reason: str
-    offered_at: float
-    decided_at: float | None
-    intent: str | None
-    intent_alone: bool
 
 
 class ChangeStore:
@@ -82,37 +47,52 @@ class ChangeStore:
         self._mutex = threading.RLock()
         self.close = weakref.finalize(self, self._db.close)
 
-    def offer(self, run_id: str, task_id: str, node: str, changes: Iterable[Change]) -> None:
-        """Store a task's changes as pending, all or none; they replace what the task offered before and still waits.
+    def offer(
+        self,
+        run_id: str,
+        task_id: str,
+        node: str,
+        changes: Iterable[Change],
+        *,
+        checks: Iterable[Mapping[str, Any]] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store a task's changes as pending, as `offer_many` does.
 
         Args:
             run_id: The run.
             task_id: The task.
             node: The node that the task worked on, for people.
             changes: The changes.
+            checks: What the bundle's checks said.
+            facts: What else is known of the task.
+        """
+        self.offer_many([Offer(run_id, task_id, node, changes, checks, facts or {})])
+
+    def offer_many(self, offers: Iterable[Offer]) -> None:
+        """Store what tasks offer as pending, all or none, in one commit.
+
+        What a task offered before and still waits is replaced, and so is what was rejected of the same files; accepted
+        changes stay as they are.
         """
         now = time.time()
         with self._connected() as db, _transaction(db):
-            db.execute(
-                "DELETE FROM changes WHERE run_id = ? AND task_id = ? AND state IN ('pending', 'conflict')",
-                (run_id, task_id),
-            )
-            for change in changes:
+            for offer in offers:
+                changes = list(offer.changes)
                 db.execute(
-                    "INSERT OR REPLACE INTO changes"
-                    " (run_id, task_id, node, path, before, after, mode, state, offered_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
-                    (
-                        run_id,
-                        task_id,
-                        node,
-                        change.path,
-                        _put(db, change.before),
-                        _put(db, change.after),
-                        change.mode,
-                        now,
-                    ),
+                    "DELETE FROM changes WHERE run_id = ? AND task_id = ? AND state IN ('pending', 'conflict')",
+                    (offer.run_id, offer.task_id),
                 )
+                db.executemany(
+                    "DELETE FROM changes WHERE run_id = ? AND task_id = ? AND path = ? AND state = 'rejected'",
+                    [(offer.run_id, offer.task_id, change.path) for change in changes],
+                )
+                checks, passed = _judged(offer.checks)
+                for change in changes:
+                    before, after = put(db, change.before), put(db, change.after)
+                    who = (offer.run_id, offer.task_id, offer.node, change.path, before, after, change.mode)
+                    size = (*(change.span or (None, None)), *counts(change))
+                    db.execute(_INSERT, (*who, *size, checks, passed, dumped(offer.facts), now))
 
     def list(self, run_id: str, task_id: str | None = None, state: State | None = None) -> list[OfferedChange]:
         """Return a run's changes in the order of their offers."""
@@ -123,36 +103,116 @@ class ChangeStore:
                 values.append(value)
         return self._rows(f"{where} ORDER BY c.id", values)
 
+    def heads(self, run_id: str, states: Sequence[State] = ()) -> Sequence[ChangeHead]:
+        """Return a run's changes without their contents, in the order of their offers; no states means all."""
+        marks = ", ".join("?" * len(states))
+        where = f"WHERE c.run_id = ?{f' AND c.state IN ({marks})' if states else ''} ORDER BY c.id"
+        with self._connected() as db:
+            rows = db.execute(HEAD + where, (run_id, *states)).fetchall()
+            return [head_of(db, row) for row in rows]
+
+    def get(self, number: int) -> OfferedChange | None:
+        """Return one change as it is now; None when it is gone."""
+        rows = self._rows("WHERE c.id = ?", (number,))
+        return rows[0] if rows else None
+
+    def version(self) -> int:
+        """Return a number that is another one when another process or store changed something."""
+        with self._connected() as db:
+            (number,) = db.execute("PRAGMA data_version").fetchone()
+        return int(number)
+
     def in_file(self, path: str, before: bytes | None) -> Sequence[OfferedChange]:
         """Return the accepted changes of a file, from one starting content, that the file holds."""
-        return self._rows("WHERE c.path = ? AND c.before IS ? AND c.in_file", (path, _hash(before)))
+        return self._rows("WHERE c.path = ? AND c.before IS ? AND c.in_file ORDER BY c.id", (path, digest(before)))
 
     def intents(self) -> Sequence[OfferedChange]:
         """Return the changes whose write was begun and not settled."""
         return self._rows("WHERE c.intent IS NOT NULL ORDER BY c.id", ())
 
-    def intend(self, row: OfferedChange, result: bytes | None, *, alone: bool) -> None:
-        """Record durably what is about to be written."""
-        with self._connected() as db:
-            db.execute(
-                "UPDATE changes SET intent = ?, intent_alone = ? WHERE id = ?",
-                (_hash(result) or DELETED, alone, row.id),
-            )
+    def intend(
+        self, row: OfferedChange, result: bytes | None, prior: bytes | None, *, alone: bool = False, undo: bool = False
+    ) -> None:
+        """Record durably what is about to be written, and over what.
 
-    def settle(self, row: OfferedChange, state: State, reason: str = "", *, alone: bool = False) -> None:
-        """Record a decision; an accepted change that is `alone` in the file takes the place of all others."""
+        Args:
+            row: The change.
+            result: What the file is about to hold; None for its deletion.
+            prior: What it holds now.
+            alone: Whether it then holds this change only.
+            undo: Whether the change is being taken out.
+        """
+        with self._connected() as db, _transaction(db):
+            begun = (digest(result) or "-", alone, undo)
+            db.execute(
+                "UPDATE changes SET intent = ?, intent_alone = ?, intent_undo = ? WHERE id = ?", (*begun, row.id)
+            )
+            if not undo:
+                kept = (put(db, prior) or "-", put(db, result) or "-")
+                db.execute("UPDATE changes SET prior = ?, result = ? WHERE id = ?", (*kept, row.id))
+
+    def settle(self, row: ChangeHead, state: State, reason: str = "", *, alone: bool = False, word: str = "") -> None:
+        """Record a decision; an accepted change that is `alone` in the file takes the place of all others.
+
+        Args:
+            row: The change.
+            state: Its state from now on.
+            reason: Why.
+            alone: Whether the file holds this change only.
+            word: What the run's event log is to call the decision; by default the state.
+        """
         with self._connected() as db, _transaction(db):
             if state == "accepted" and alone:
-                db.execute("UPDATE changes SET in_file = 0 WHERE path = ?", (row.change.path,))
+                db.execute("UPDATE changes SET in_file = 0 WHERE path = ?", (row.path,))
             db.execute(
-                "UPDATE changes SET state = ?, reason = ?, decided_at = ?, in_file = ?, intent = NULL WHERE id = ?",
-                (state, reason, time.time(), state == "accepted", row.id),
+                "UPDATE changes SET state = ?, reason = ?, decided_at = ?, in_file = ?, intent = NULL, untold = ?"
+                " WHERE id = ?",
+                (state, reason, time.time(), state == "accepted", word or state, row.id),
             )
 
-    def forget_intent(self, row: OfferedChange) -> None:
+    def forget_intent(self, row: ChangeHead) -> None:
         """Record that a begun write never happened."""
         with self._connected() as db:
             db.execute("UPDATE changes SET intent = NULL WHERE id = ?", (row.id,))
+
+    def edit(self, row: ChangeHead, after: bytes | None, checks: Mapping[int, Iterable[Mapping[str, Any]]]) -> bool:
+        """Put what a person wrote in place of what a task offered; the change waits again.
+
+        Args:
+            row: The change.
+            after: What the person wrote.
+            checks: What the checks say now, for the number of each change of the task that still waits.
+
+        Returns:
+            False when the change does not wait any more, and nothing was done.
+        """
+        with self._connected() as db, _transaction(db):
+            found = db.execute(
+                "SELECT 1 FROM changes WHERE id = ? AND state IN ('pending', 'conflict')", (row.id,)
+            ).fetchone()
+            if found is None:
+                return False
+            now = self._rows("WHERE c.id = ?", (row.id,))[0].change
+            size = counts(Change(now.path, now.before, after))
+            db.execute(
+                "UPDATE changes SET edited = coalesce(edited, after, '-'), after = ?, added = ?, removed = ?,"
+                " state = 'pending', reason = '', decided_at = ?, untold = 'edited' WHERE id = ?",
+                (put(db, after), *size, time.time(), row.id),
+            )
+            for number, said in checks.items():
+                db.execute("UPDATE changes SET checks = ?, passed = ? WHERE id = ?", (*_judged(said), number))
+        return True
+
+    def untold(self, run_id: str) -> Sequence[tuple[ChangeHead, str]]:
+        """Return the changes with a decision that the run's event log has not got yet, and its word."""
+        with self._connected() as db:
+            rows = db.execute(HEAD + "WHERE c.run_id = ? AND c.untold IS NOT NULL ORDER BY c.id", (run_id,)).fetchall()
+            return [(head_of(db, row), row["untold"]) for row in rows]
+
+    def told(self, heads: Iterable[ChangeHead]) -> None:
+        """Record that the event log has the decisions on these changes."""
+        with self._connected() as db, _transaction(db):
+            db.executemany("UPDATE changes SET untold = NULL WHERE id = ?", [(head.id,) for head in heads])
 
     def prune(self, keep_runs: int = 200) -> int:
         """Forget the decided changes of all but the newest runs, and contents that nothing needs; returns how many.
@@ -165,10 +225,11 @@ class ChangeStore:
                 " (SELECT run_id FROM changes GROUP BY run_id ORDER BY max(id) DESC LIMIT ?)",
                 (keep_runs,),
             ).rowcount
-            db.execute(
-                "DELETE FROM blobs WHERE sha256 NOT IN (SELECT before FROM changes WHERE before IS NOT NULL"
-                " UNION SELECT after FROM changes WHERE after IS NOT NULL)"
+            needed = " UNION ".join(
+                f"SELECT {column} FROM changes WHERE {column} IS NOT NULL"  # noqa: S608 - the names are below
+                for column in ("before", "after", "edited", "prior", "result")
             )
+            db.execute(f"DELETE FROM blobs WHERE sha256 NOT IN ({needed})")  # noqa: S608 - built above
         return count
 
     @contextlib.contextmanager
@@ -186,10 +247,10 @@ class ChangeStore:
         with self._mutex:
             yield self._db
 
-    def _rows(self, where: str, values: Iterable[str | None]) -> builtins.list[OfferedChange]:
+    def _rows(self, where: str, values: Iterable[str | int | None]) -> builtins.list[OfferedChange]:
         with self._connected() as db:
-            rows = db.execute(_COLUMNS + where, tuple(values)).fetchall()
-        return [_offered(*row) for row in rows]
+            rows = db.execute(WHOLE + where, tuple(values)).fetchall()
+            return [whole_of(db, row) for row in rows]
 
 
 @contextlib.contextmanager
@@ -203,25 +264,7 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _offered(*row: Any) -> OfferedChange:
-    number, run_id, task_id, node, path, before, after, mode, state, reason, offered_at, decided_at, intent, alone = row
-    change = Change(path, before, after, mode)
-    return OfferedChange(
-        number, run_id, task_id, node, change, state, reason, offered_at, decided_at, intent, bool(alone)
-    )
-
-
-def _hash(content: bytes | None) -> str | None:
-    return None if content is None else sha256(content).hexdigest()
-
-
-def _contents(db: sqlite3.Connection, change: Change) -> tuple[str | None, str | None]:
-    return _put(db, change.before), _put(db, change.after)
-
-
-def _put(db: sqlite3.Connection, content: bytes | None) -> str | None:
-    """Store a content and return its hash."""
-    digest = _hash(content)
-    if digest is not None:
-        db.execute("INSERT OR IGNORE INTO blobs (sha256, data) VALUES (?, ?)", (digest, content))
-    return digest
+def _judged(checks: Iterable[Mapping[str, Any]]) -> tuple[str, bool]:
+    """Return checks as they are stored, and whether all passed."""
+    said = [dict(check) for check in checks]
+    return dumped(said), all(check["passed"] for check in said)

@@ -148,7 +148,7 @@ class Previewer:
         words = task.error or task.summary
         output = "\n".join([*story.lines, f"{task.outcome}: {words or task.reason}"])
         change = "".join(change.diff() for change in task.changes).rstrip("\n")
-        self.offered = result.run_id if task.changes else None
+        self.offered = result.run_id if task.changes and task.outcome == "finished" else None
         event = Finished(
             task.outcome,
             task.reason,
