@@ -6,7 +6,7 @@ from engine.events.follow import Follower
 from engine.events.log import EventLog
 from engine.events.observer import Bus, Observer
 from engine.events.reader import LogReader
-from engine.events.records import RunRecord, StoredEvent, TaskRow
+from engine.events.records import RunRecord, StoredEvent, TaskRow, TaskSum
 from engine.events.types import (
     ChangeDecided,
     ChangeOffered,
@@ -56,6 +56,7 @@ __all__ = [
     "TaskNames",
     "TaskRow",
     "TaskStarted",
+    "TaskSum",
     "ToolCalled",
     "ToolReturned",
     "TurnCompleted",

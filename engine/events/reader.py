@@ -12,7 +12,7 @@ from engine.errors import ConfigError, LogError
 from engine.events.encode import load
 from engine.events.follow import Follower
 from engine.events.liveness import ProcessMark, is_gone
-from engine.events.records import RunRecord, StoredEvent, TaskRow
+from engine.events.records import RunRecord, StoredEvent, TaskRow, TaskSum
 from engine.events.schema import connect_reader
 from engine.events.trouble import log_error
 
@@ -20,6 +20,19 @@ _RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM r
 _NEWEST_FIRST = "ORDER BY rowid DESC LIMIT ?"  # not by time: a clock may be set back
 _IDS = "SELECT run_id FROM runs ORDER BY rowid DESC"
 _TASKS = f"SELECT {', '.join(TaskRow._fields)} FROM tasks WHERE run_id = ?"  # noqa: S608 - our own names
+_SUMS = (
+    "SELECT state, cached, count(*), sum(changes), sum(prompt_tokens), sum(completion_tokens) FROM tasks"
+    " WHERE run_id = ? GROUP BY state, cached"
+)
+_STANDING = (
+    "SELECT bundle, state, cached, count(*), sum(changes), sum(prompt_tokens), sum(completion_tokens),"
+    " (SELECT coalesce(max(seq), 0) FROM events WHERE events.run_id = tasks.run_id)"
+    " FROM tasks WHERE run_id = ? GROUP BY bundle, state, cached"
+)
+_TIMES = (
+    "SELECT bundle, seconds, prompt_tokens, completion_tokens FROM tasks"
+    " WHERE run_id = ? AND state = 'finished' AND cached = 0 LIMIT ?"
+)
 _EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -98,6 +111,28 @@ class LogReader:
     def task_counts(self, run_id: str) -> dict[str, int]:
         """Return how many tasks of a run are in each state."""
         return dict(self._select("SELECT state, count(*) FROM tasks WHERE run_id = ? GROUP BY state", (run_id,)))
+
+    def task_sums(self, run_id: str) -> list[tuple[str, int, int, int, int, int]]:
+        """Return what the tasks of a run add up to.
+
+        Returns:
+            For each state, those from the cache apart: state, cached (1 or 0), tasks, changes, prompt tokens,
+            completion tokens.
+        """
+        return [tuple(row) for row in self._select(_SUMS, (run_id,))]
+
+    def standing(self, run_id: str) -> tuple[int, list[TaskSum]]:
+        """Return the number of a run's last event and what its tasks add up to by then, both of the same moment."""
+        rows = self._select(_STANDING, (run_id,))
+        return (rows[0][-1] if rows else 0), [TaskSum(*row[:-1]) for row in rows]
+
+    def task_times(self, run_id: str, limit: int) -> list[tuple[str, float, int, int]]:
+        """Return what tasks of a run took that finished, those from the cache aside.
+
+        Returns:
+            Of at most `limit` of them, in no order: bundle, seconds, prompt tokens, completion tokens.
+        """
+        return [tuple(row) for row in self._select(_TIMES, (run_id, limit))]
 
     def version(self) -> int:
         """Return a number that is another one after each commit of another process; costs some microseconds."""

@@ -80,6 +80,28 @@ class TaskRow(NamedTuple):
     cached: int = 0
 
 
+class TaskSum(NamedTuple):
+    """What the tasks of a run add up to that have the same bundle and state.
+
+    Attributes:
+        bundle: The bundle's name.
+        state: As in TaskRow.
+        cached: 1 for those whose result came from the cache, else 0.
+        tasks: How many there are.
+        changes: Changes offered.
+        prompt_tokens: Of all their turns.
+        completion_tokens: Of all their turns.
+    """
+
+    bundle: str
+    state: str
+    cached: int
+    tasks: int
+    changes: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as the log knows it.

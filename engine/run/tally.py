@@ -1,0 +1,333 @@
+"""How far a run is: a pure fold of its events, for every view of it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from engine.events import Event, TaskRow, TaskSum
+from engine.run.rates import Window
+
+_FAILURES = 20
+_CAUSES = 50
+
+
+@dataclass(slots=True)
+class Flight:
+    """A task that runs.
+
+    Attributes:
+        task_id: The task.
+        bundle: The bundle's name.
+        place: `file:line node`; not yet made printable.
+        since: When it started doing what it does, in seconds since 1970.
+        turn: The turn that it is in, from 1; 0 before the first.
+        doing: What it does: `starts`, `waits for the model`, `runs TOOL`, `reads on` between them.
+        prompt_tokens: Of its turns so far.
+        completion_tokens: Of its turns so far.
+    """
+
+    task_id: str
+    bundle: str
+    place: str
+    since: float
+    turn: int = 0
+    doing: str = "starts"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A task that ended without being finished.
+
+    Attributes:
+        task_id: The task.
+        bundle: The bundle's name.
+        place: `file:line node`.
+        outcome: failed, stopped, parked or skipped.
+        cause: The reason, in the engine's words.
+        error: What went wrong, in the words of whoever said it.
+    """
+
+    task_id: str
+    bundle: str
+    place: str
+    outcome: str
+    cause: str
+    error: str
+
+
+def as_mapping(event: Event, time: float) -> dict[str, Any]:
+    """Return an event that just happened as the log gives it back; nothing large is copied."""
+    return {"type": event.type, "time": time, "run_id": event.run_id, "task_id": event.task_id, **event.payload()}
+
+
+@dataclass(slots=True)
+class Tally:
+    """The sums of a run and its tasks in flight; `add` takes the events as the log gives them, in their order.
+
+    Attributes:
+        run_id: The run.
+        status: planning, running, or what the run's end said: finished, failed, stopped, interrupted.
+        started: When the run, or the part of it that goes on, began; None before.
+        now: The time of the newest event.
+        planned: Number of tasks, as far as it was said.
+        counts: Ended tasks by outcome.
+        bundles: Ended tasks by bundle's name and outcome.
+        cached: Ended tasks whose result came from the cache.
+        changes: Changes offered.
+        prompt_tokens: Of ended tasks, without what the cache saved.
+        completion_tokens: Of ended tasks, without what the cache saved.
+        saved_tokens: What the results from the cache had cost.
+        cost: What the tokens cost at the declared prices; None where none was said.
+        tool_calls: Number of tool calls.
+        flights: Tasks that run, by id, the oldest first.
+        endings: The newest tasks that ended without being finished.
+        causes: How many ended so, by outcome and cause.
+        pace: How many requests at once the server gets, and why; None where that was never changed.
+        settings: What the run was started with.
+    """
+
+    run_id: str = ""
+    status: str = "planning"
+    started: float | None = None
+    now: float = 0.0
+    planned: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    bundles: dict[str, Counter[str]] = field(default_factory=dict)
+    cached: int = 0
+    changes: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    saved_tokens: int = 0
+    cost: float | None = None
+    tool_calls: int = 0
+    flights: dict[str, Flight] = field(default_factory=dict)
+    endings: deque[Ending] = field(default_factory=lambda: deque(maxlen=_FAILURES))
+    causes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pace: tuple[int, str] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    _ended: dict[str, tuple[str, str, bool]] = field(default_factory=dict, repr=False)
+    _tasks: Window | None = field(default=None, repr=False)
+    _tokens: Window | None = field(default=None, repr=False)
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take an event; of kinds that tell nothing here, only the time."""
+        self.now = max(self.now, float(event.get("time") or 0.0))
+        take = self._HANDLERS.get(event["type"])
+        if take is not None:
+            take(self, event)
+
+    @property
+    def done(self) -> int:
+        """Number of ended tasks."""
+        return self.counts.total()
+
+    @property
+    def total(self) -> int:
+        """Number of tasks: as planned, or as many as there certainly are."""
+        return max(self.planned, self.done + len(self.flights))
+
+    @property
+    def unfinished(self) -> int:
+        """Number of ended tasks that did not finish."""
+        return self.done - self.counts["finished"]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run ended."""
+        return self.status not in ("planning", "running")
+
+    def tokens(self) -> tuple[int, int]:
+        """Return the prompt and the completion tokens that were used, those of tasks in flight among them."""
+        flights = self.flights.values()
+        return (
+            self.prompt_tokens + sum(flight.prompt_tokens for flight in flights),
+            self.completion_tokens + sum(flight.completion_tokens for flight in flights),
+        )
+
+    def tasks_per_second(self, now: float) -> float | None:
+        """Return how many tasks end per second of late, those from the cache aside; None before the first."""
+        return self._tasks.rate(max(now, self.now)) if self._tasks else None
+
+    def tokens_per_second(self, now: float) -> float | None:
+        """Return how many tokens the model writes per second of late; None before the first."""
+        return self._tokens.rate(max(now, self.now)) if self._tokens else None
+
+    def seconds_left(self, now: float, cached: int = 0) -> float | None:
+        """Estimate how long the rest takes at the pace of late; None where that is not known.
+
+        Args:
+            now: The time, in seconds since 1970.
+            cached: How many tasks of the whole run are known to come from the cache, which takes no time.
+        """
+        left = self.total - self.done - max(0, cached - self.cached)
+        if left <= 0:
+            return 0.0
+        rate = self.tasks_per_second(now)
+        return left / rate if rate else None
+
+    def restore(self, sums: Iterable[TaskSum], rows: Iterable[TaskRow], started: float) -> None:
+        """Begin in the midst of a run, at the number that the sums are of.
+
+        Args:
+            sums: What its tasks add up to.
+            rows: Its tasks that run, and those that ended without being finished.
+            started: When the run began.
+        """
+        self.status, self.started = "running", started
+        self._tasks, self._tokens = Window(started), None
+        for row in sums:
+            self.planned += row.tasks
+            if row.state not in ("planned", "running"):
+                self._restore_sum(row)
+        for one in rows:
+            self._restore_row(one)
+
+    def _restore_sum(self, row: TaskSum) -> None:
+        self.counts[row.state] += row.tasks
+        self.bundles.setdefault(row.bundle, Counter())[row.state] += row.tasks
+        self.changes += row.changes
+        if row.cached:
+            self.cached += row.tasks
+            self.saved_tokens += row.prompt_tokens + row.completion_tokens
+            return
+        self.prompt_tokens += row.prompt_tokens
+        self.completion_tokens += row.completion_tokens
+        if row.state != "skipped" and self._tasks is not None:
+            self._tasks.add(self.now, row.tasks)
+
+    def _restore_row(self, row: TaskRow) -> None:
+        place = f"{row.file}:{row.line} {row.node}"
+        if row.state == "running":
+            self.flights[row.task_id] = Flight(row.task_id, row.bundle, place, self.now)
+            return
+        self._ended[row.task_id] = (row.bundle, row.state, bool(row.cached))
+        self.causes[row.state, row.reason] += 1
+        self.endings.append(Ending(row.task_id, row.bundle, place, row.state, row.reason, row.error or row.reason))
+
+    # -- one method per kind of event
+
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        self.run_id, self.status = str(event.get("run_id", "")), "running"
+        self.started = float(event.get("time") or 0.0)
+        self._tasks, self._tokens = Window(self.now), Window(self.now)
+        self.flights.clear()
+        self.pace = None
+
+    def _run_started(self, event: Mapping[str, Any]) -> None:
+        self._begin(event)
+        self.settings = event.get("settings") or {}
+
+    def _run_resumed(self, event: Mapping[str, Any]) -> None:
+        self._begin(event)
+        self.planned = max(self.planned, event["done"] + event["left"])
+
+    def _run_planned(self, event: Mapping[str, Any]) -> None:
+        self.planned = event["tasks"]
+
+    def _run_finished(self, event: Mapping[str, Any]) -> None:
+        self.status = event["status"]
+        self.flights.clear()
+
+    def _pace_changed(self, event: Mapping[str, Any]) -> None:
+        self.pace = (event["limit"], event["reason"])
+
+    def _task_started(self, event: Mapping[str, Any]) -> None:
+        task_id = event["task_id"]
+        self._uncount(task_id)
+        self.flights.pop(task_id, None)
+        self.flights[task_id] = Flight(task_id, event["bundle"], _place(event), self.now)
+
+    def _task_finished(self, event: Mapping[str, Any]) -> None:
+        task_id, bundle, outcome = event["task_id"], event["bundle"], event["outcome"]
+        self._uncount(task_id)
+        self.flights.pop(task_id, None)
+        cached = bool(event.get("cached"))
+        self._ended[task_id] = (bundle, outcome, cached)
+        self.counts[outcome] += 1
+        self.bundles.setdefault(bundle, Counter())[outcome] += 1
+        self.cached += cached
+        self.changes += len(event.get("changed_files") or ())
+        self._spend(event, cached=cached)
+        if not cached and outcome != "skipped":
+            self._tasks = self._tasks or Window(self.now)
+            self._tasks.add(self.now)
+        if outcome != "finished":
+            self._note_ending(event)
+
+    def _spend(self, event: Mapping[str, Any], *, cached: bool) -> None:
+        usage = event.get("usage") or {}
+        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        if cached:
+            self.saved_tokens += prompt + completion
+            return
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion
+        if event.get("cost") is not None:
+            self.cost = (self.cost or 0.0) + event["cost"]
+
+    def _note_ending(self, event: Mapping[str, Any]) -> None:
+        cause, outcome = event.get("reason") or "", event["outcome"]
+        key = (outcome, cause)
+        self.causes[key if key in self.causes or len(self.causes) < _CAUSES else (outcome, "other")] += 1
+        words = event.get("error") or event.get("summary") or cause
+        self.endings.append(Ending(event["task_id"], event["bundle"], _place(event), outcome, cause, words))
+
+    def _uncount(self, task_id: str) -> None:
+        """Forget that a task ended: it is tried again."""
+        known = self._ended.pop(task_id, None)
+        if known is None:
+            return
+        bundle, outcome, cached = known
+        self.counts[outcome] -= 1
+        if bundle in self.bundles:
+            self.bundles[bundle][outcome] -= 1
+        self.cached -= cached
+
+    def _turn(self, event: Mapping[str, Any], doing: str) -> None:
+        flight = self.flights.get(event["task_id"])
+        if flight is not None:
+            flight.turn, flight.doing, flight.since = event["turn"], doing, self.now
+
+    def _model_requested(self, event: Mapping[str, Any]) -> None:
+        self._turn(event, "waits for the model")
+
+    def _model_responded(self, event: Mapping[str, Any]) -> None:
+        self._turn(event, "reads on")
+        usage = event.get("usage") or {}
+        written = int(usage.get("completion_tokens") or 0)
+        self._tokens = self._tokens or Window(self.now)
+        self._tokens.add(self.now, written)
+        flight = self.flights.get(event["task_id"])
+        if flight is not None:
+            flight.prompt_tokens += int(usage.get("prompt_tokens") or 0)
+            flight.completion_tokens += written
+
+    def _tool_called(self, event: Mapping[str, Any]) -> None:
+        self.tool_calls += 1
+        self._turn(event, f"runs {event['tool']}")
+
+    def _tool_returned(self, event: Mapping[str, Any]) -> None:
+        self._turn(event, "reads on")
+
+    _HANDLERS: ClassVar[dict[str, Callable[[Tally, Mapping[str, Any]], None]]] = {
+        "run:started": _run_started,
+        "run:resumed": _run_resumed,
+        "run:planned": _run_planned,
+        "run:finished": _run_finished,
+        "pace:changed": _pace_changed,
+        "task:started": _task_started,
+        "task:finished": _task_finished,
+        "model:requested": _model_requested,
+        "model:responded": _model_responded,
+        "tool:called": _tool_called,
+        "tool:returned": _tool_returned,
+    }
+
+
+def _place(event: Mapping[str, Any]) -> str:
+    return f"{event['file']}:{event['line']} {event['node']}"
