@@ -17,6 +17,7 @@ from projects import MANIFEST, make_bundle
 
 import engine
 from engine.discovery import CodeNode
+from engine.events import TaskRow
 from engine.run import Assignment, Task
 from engine.run.schedule import Timetable
 from engine.run.schedule.dependencies import dependencies, predecessors
@@ -228,18 +229,37 @@ def test_the_reason_of_a_skipped_task_names_the_one_that_failed(bundle: Any) -> 
     assert {one.error for one in skipped} == {"it comes after a-a.py:f, which failed"}
 
 
-def test_tasks_of_an_earlier_part_are_not_repeated_and_count(bundle: Any) -> None:
+def row(one: Task, state: str) -> TaskRow:
+    """The row of a task in the log."""
+    node = one.node
+    name = one.assignment.operation
+    return TaskRow(
+        "r", one.task_id, 0, "note", name, node.node_id, node.qualified_name, node.type, node.file_path, 1, state
+    )
+
+
+def test_tasks_of_an_earlier_part_count(bundle: Any) -> None:
     first, then = operation(bundle, "a"), operation(bundle, "b", after=("a",))
-    nodes = [node(f"f{n}", n * 10, n * 10 + 5) for n in range(4)]
-    tasks = [task(one, each) for each in nodes for one in (first, then)]
-    ended = {"a-a.py:f0": "finished", "a-a.py:f1": "failed", "a-a.py:f2": "finished", "b-a.py:f2": "finished"}
-    started, outcomes, _ = asyncio.run(drain(Timetable(tasks, 3, ended=ended)))
-    assert sorted(started) == ["a-a.py:f3", "b-a.py:f0", "b-a.py:f3"]
-    assert outcomes["b-a.py:f1"] == "skipped"
-    started, outcomes, _ = asyncio.run(drain(Timetable(tasks, 3, ended=ended, on_failure="continue")))
-    assert sorted(started) == ["a-a.py:f3", "b-a.py:f0", "b-a.py:f1", "b-a.py:f3"]
-    everything = {one.task_id: "finished" for one in tasks}
-    assert asyncio.run(drain(Timetable(tasks, 3, ended=everything))) == ([], {}, 0)
+    nodes = [node(name, at * 10, at * 10 + 5) for at, name in enumerate(["f", "K", "K.m", "Ko"])]
+    tasks = {one.task_id: one for each in nodes for one in (task(first, each), task(then, each))}
+    states = {"a-a.py:f": "finished", "a-a.py:K": "failed", "a-a.py:K.m": "finished"}
+    rows = [row(tasks[task_id], state) for task_id, state in states.items()]
+    left = [one for task_id, one in tasks.items() if task_id not in states]
+    started, outcomes, _ = asyncio.run(drain(Timetable(left, 3, earlier=lambda: rows)))
+    assert sorted(started) == ["a-a.py:Ko", "b-a.py:Ko", "b-a.py:f"]
+    assert {name for name, outcome in outcomes.items() if outcome == "skipped"} == {"b-a.py:K", "b-a.py:K.m"}
+    started, _, _ = asyncio.run(drain(Timetable(left, 3, earlier=lambda: rows, on_failure="continue")))
+    assert sorted(started) == ["a-a.py:Ko", "b-a.py:K", "b-a.py:K.m", "b-a.py:Ko", "b-a.py:f"]
+    assert asyncio.run(drain(Timetable([], 3, earlier=lambda: rows))) == ([], {}, 0)
+
+
+def test_a_failed_file_of_an_earlier_part_skips_what_is_inside(bundle: Any) -> None:
+    first, then = operation(bundle, "a"), operation(bundle, "b", after=("a",))
+    whole = replace(node("a.py", 0, 100), type="file")
+    rows = [row(task(first, whole), "failed")]
+    left = [task(then, node("f")), task(then, node("g", file="b.py")), task(first, node("h", file="b.py"))]
+    started, outcomes, _ = asyncio.run(drain(Timetable(left, 1, earlier=lambda: rows)))
+    assert (sorted(started), outcomes["b-a.py:f"]) == (["a-b.py:h", "b-b.py:g"], "skipped")
 
 
 def test_operations_without_after_do_not_wait(bundle: Any) -> None:

@@ -13,7 +13,18 @@ from engine.cli.console import note, printable, project_option, report_findings
 from engine.errors import BundleError, ConfigError
 from engine.run.select import parse_shard
 
-_AS_GIVEN = ("model", "adapter", "plugin", "base_url", "concurrency", "seed", "limit", "changed_since", "executor")
+_AS_GIVEN = (
+    "model",
+    "adapter",
+    "plugin",
+    "base_url",
+    "concurrency",
+    "seed",
+    "limit",
+    "changed_since",
+    "executor",
+    "on_failure",
+)
 
 
 def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -37,7 +48,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command(name="run")
-@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
+@click.argument("bundles", nargs=-1, metavar="[BUNDLE]...")
 @click.option("--target", "-t", "targets", multiple=True, required=True, metavar="PATH", help="File or folder.")
 @click.option("--apply", "apply_", is_flag=True, help="Accept the changes at the end of the run.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and the prompt tokens; call no model.")
@@ -52,6 +63,11 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--base-url", metavar="URL", help="An openai-compatible server to use, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
 @click.option("--executor", type=click.Choice(["local", "ray"]), help="Where tasks run: here, or on a Ray cluster.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["skip_dependents", "continue", "stop"]),
+    help="When a task fails: skip those that come after it, go on all the same, or start no more.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
 @click.option(
     "--allow-unconstrained",
@@ -64,7 +80,8 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 def command(**options: Any) -> int:
     """Run bundles over the code nodes of files and folders.
 
-    One task per bundle and matching node. Changes wait in the run's overlay until `engine accept`.
+    One task per bundle and matching node. BUNDLE is a path, a bundle's name or that of an operation of engine.yaml;
+    without one, all operations run. Changes wait in the run's overlay until `engine accept`.
     """
     request = RunRequest(
         bundles=options["bundles"],

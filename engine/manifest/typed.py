@@ -75,7 +75,13 @@ def read_manifest_alone(document: Document) -> Typed[Manifest]:
 
 def read_engine_config(document: Document) -> Typed[EngineConfig]:
     """Check an `engine.yaml` and return its model."""
-    return cast("Typed[EngineConfig]", _read(document, "engine"))
+    typed = cast("Typed[EngineConfig]", _read(document, "engine"))
+    if typed.model is None or not typed.model.operations:
+        return typed
+    from engine.manifest.operations import operation_findings
+
+    found = [item for item in operation_findings(document, typed.model.operations) if typed.sound("operations")]
+    return replace(typed, diagnostics=(*typed.diagnostics, *found))
 
 
 def read_cases(document: Document) -> Typed[CaseFile]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from engine.events import TaskRow
 from engine.run.plan import Assignment, Task
 
 
 def predecessors(assignments: Iterable[Assignment]) -> dict[str, frozenset[str]]:
     """Return, for each operation, all that come before it: those it names, those that they name, and so on.
 
-    Names that no assignment has are left out: an operation that does not take part keeps nobody waiting.
+    An operation of whose assignment nothing is known hands nothing on.
     """
     after = {one.operation: one.after for one in assignments if one.operation}
     found: dict[str, frozenset[str]] = {}
@@ -18,7 +19,7 @@ def predecessors(assignments: Iterable[Assignment]) -> dict[str, frozenset[str]]
     def collect(name: str) -> frozenset[str]:
         if name not in found:
             found[name] = frozenset()  # a circle, which engine.yaml may not have, ends here
-            found[name] = frozenset().union(*({other} | collect(other) for other in after[name] if other in after))
+            found[name] = frozenset().union(*({other} | collect(other) for other in after.get(name, ())))
         return found[name]
 
     for name in after:
@@ -81,3 +82,37 @@ def _nested(tasks: Sequence[Task], places: list[int]) -> Iterator[tuple[int, int
             if tasks[outer].node.end_byte > node.start_byte:
                 yield outer, at
         around.append(at)
+
+
+def lost_tasks(
+    tasks: Sequence[Task], before: Mapping[str, frozenset[str]], earlier: Iterable[TaskRow]
+) -> dict[int, TaskRow]:
+    """Return the tasks, by their places, that come after one which ended earlier and did not finish.
+
+    What was inside what is told by the names of the nodes: a row does not say where its node ended.
+
+    Args:
+        tasks: The tasks that are left.
+        before: For each operation all that come before it.
+        earlier: The rows of the tasks that ended.
+    """
+    first = frozenset().union(*before.values())
+    files: dict[str, list[TaskRow]] = {}
+    for row in earlier:
+        if row.state != "finished" and row.operation in first:
+            files.setdefault(row.file, []).append(row)
+    found: dict[int, TaskRow] = {}
+    for at, task in enumerate(tasks if files else ()):
+        names = before.get(task.assignment.operation, frozenset())
+        rows = files.get(task.node.file_path, ()) if names else ()
+        row = next((row for row in rows if row.operation in names and _meet(row, task)), None)
+        if row is not None:
+            found[at] = row
+    return found
+
+
+def _meet(row: TaskRow, task: Task) -> bool:
+    node = task.node
+    if row.node_id == node.node_id or "file" in (row.type, node.type):
+        return True
+    return f"{row.node}.".startswith(f"{node.qualified_name}.") or f"{node.qualified_name}.".startswith(f"{row.node}.")

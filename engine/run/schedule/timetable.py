@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
+from engine.events import TaskRow
 from engine.run.plan import Assignment, Task
 from engine.run.routing import adapter_groups
-from engine.run.schedule.dependencies import dependencies, predecessors, urgency
+from engine.run.schedule.dependencies import dependencies, lost_tasks, predecessors, urgency
 from engine.run.schedule.order import Order, Place
 from engine.run.task import TaskResult
 
@@ -31,7 +32,7 @@ class Timetable:
         tasks: The tasks, in the order of the plan.
         limit: Tasks at once.
         on_failure: What becomes of the others when a task does not finish.
-        ended: Tasks that ended in an earlier part of the run, with their outcomes; they are not handed out again.
+        earlier: Returns the rows of the tasks that ended in an earlier part of the run, and are not among `tasks`.
         ready: Awaited before a task is handed out, so that none starts while the server does not answer.
     """
 
@@ -41,7 +42,7 @@ class Timetable:
         limit: int,
         *,
         on_failure: OnFailure = "skip_dependents",
-        ended: Mapping[str, str] | None = None,
+        earlier: Callable[[], Iterable[TaskRow]] | None = None,
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.stopped = ""
@@ -54,21 +55,21 @@ class Timetable:
         self._then: dict[str, list[int]] = {}
         self._open = bytearray(b"\1" * len(tasks))
         self._left = len(tasks)
-        for first, then in dependencies(tasks, predecessors(_assignments(tasks))):
+        self._before = predecessors(_assignments(tasks))
+        for first, then in dependencies(tasks, self._before):
             self._then.setdefault(tasks[first].task_id, []).append(then)
             self._waits[then] += 1
-        self._ended = ended or {}
+        self._earlier = earlier
 
     def begin(self) -> Sequence[TaskResult]:
         """Let start what waits for nothing; return the results of tasks that come after one which did not finish."""
-        first = [at for at in range(len(self._tasks)) if not self._waits[at]]
-        for at, task in enumerate(self._tasks):
-            if task.task_id in self._ended:
-                self._close(at)
-        for at in first:
-            if self._open[at]:
+        for at in range(len(self._tasks)):
+            if not self._waits[at]:
                 self._order.add(at, self._place[at])
-        return [result for task_id, outcome in self._ended.items() for result in self._settle(task_id, outcome)]
+        if self._earlier is None or self._on_failure == "continue" or not self._before:
+            return []
+        lost = lost_tasks(self._tasks, self._before, self._earlier())
+        return [result for at, row in lost.items() for result in self._skip(row.task_id, row.state, [at])]
 
     async def next(self) -> Task | None:
         """Wait until a task may start, and return it; None when none is left, or the run is to stop."""
@@ -86,7 +87,7 @@ class Timetable:
 
     def _take(self) -> Task | None:
         at = None if self.stopped else self._order.take(self._cost)
-        if at is None:
+        if at is None or not self._open[at]:
             return None
         self._close(at)
         self._running += 1
@@ -118,7 +119,7 @@ class Timetable:
     def _settle(self, task_id: str, outcome: str) -> list[TaskResult]:
         """Let go or skip what comes after a task that has ended."""
         if outcome != "finished" and self._on_failure != "continue":
-            return self._skip(task_id, outcome)
+            return self._skip(task_id, outcome, list(self._then.get(task_id, ())))
         self._release(task_id)
         return []
 
@@ -128,11 +129,10 @@ class Timetable:
             if self._open[at] and not self._waits[at]:
                 self._order.add(at, self._place[at])
 
-    def _skip(self, task_id: str, outcome: str) -> list[TaskResult]:
-        """Close all tasks that come after one that did not finish, and those that come after them."""
+    def _skip(self, task_id: str, outcome: str, todo: list[int]) -> list[TaskResult]:
+        """Close the tasks that come after one that did not finish, and those that come after them."""
         why = f"it comes after {task_id}, which {_ENDS.get(outcome, 'did not finish')}"
         closed: list[int] = []
-        todo = list(self._then.get(task_id, ()))
         while todo:
             at = todo.pop()
             if self._open[at]:
