@@ -10,6 +10,7 @@ from typing import Any
 from engine import discover
 from engine.bundle import load_bundle
 from engine.messages import ToolCall, ToolResult
+from engine.run.editor import NodeEditor
 from engine.run.externals import Submission, make_externals
 from engine.tools import ScriptRunner, ToolEnvironment
 from engine.workspace import Change, CommandRunner, Workspace
@@ -44,7 +45,7 @@ async def call_tool(
     assert bundle.takes(node, bundle.resolve_params(params)), f"{bundle_name} does not take {node_name}"
     workspace = Workspace(root, bundle.manifest.permissions)
     async with ScriptRunner() as runner, CommandRunner(workspace, bundle.manifest.permissions.run) as commands:
-        externals = make_externals(workspace, node, commands, Submission())
+        externals = make_externals(workspace, NodeEditor(workspace, node), commands, Submission())
         context = await bundle.run_context(runner, externals, each="run")
         variables = {
             "node": node,

@@ -12,13 +12,32 @@ class NodeEditor:
 
     Text is what `Workspace.read_text` gives, with plain newlines; offsets are in characters of it. After an edit of
     this editor the span is known; after any other edit of the file the node is looked up again by its stable id.
+
+    What it reads does not count as a read of the file: `first` and `result` say all that its callers can tell of it.
     """
 
     def __init__(self, workspace: Workspace, node: CodeNode) -> None:
         self._workspace = workspace
-        self._node = node
+        self.node = node
         self._content: str | None = None
         self._span = (0, 0)
+        self._first: str | None = None
+        self._edited = self._foreign = False
+
+    @property
+    def first(self) -> str | None:
+        """The node's source when it was looked at first; None when nobody did."""
+        return self._first
+
+    def result(self) -> str | None:
+        """Return what the node became, if this editor's edits are all that was done to its file; else None."""
+        if not self._edited or self._foreign:
+            return None
+        try:
+            content = self._workspace.read_text(self.node.file_path, tracked=False)
+        except WorkspaceError:
+            return None
+        return content[slice(*self._span)] if content == self._content else None
 
     def source(self) -> str:
         """Return the node's present source; its first line has no indentation.
@@ -40,20 +59,28 @@ class NodeEditor:
         if content[start:end] == text:
             return False
         content = content[:start] + text + content[end:]
-        self._workspace.write_text(self._node.file_path, content)
-        self._content, self._span = content, (start, start + len(text))
+        self._workspace.write_text(self.node.file_path, content, tracked=False)
+        self._content, self._span, self._edited = content, (start, start + len(text)), True
         return True
 
     def _sync(self) -> str:
-        content = self._workspace.read_text(self._node.file_path)
-        if content != self._content:
-            self._span = self._locate(content)
-            self._content = content
+        try:
+            content = self._workspace.read_text(self.node.file_path, tracked=False)
+            if content != self._content:
+                others = self._content is not None or self.node.file_path in self._workspace.written()
+                self._foreign = self._foreign or others
+                self._span = self._locate(content)
+                self._content = content
+        except WorkspaceError:
+            self._workspace.reads.lose("the node could not be read")
+            raise
+        if self._first is None:
+            self._first = content[slice(*self._span)]
         return content
 
     def _locate(self, content: str) -> tuple[int, int]:
         data = content.encode()
-        node = self._node
+        node = self.node
         start, end = node.start_byte, node.end_byte
         if data[start:end] != node.text.encode():
             found = [n for n in parse_file(data, node.file_path, node.language) if n.node_id == node.node_id]

@@ -28,10 +28,9 @@ def node_metadata(node: CodeNode) -> dict[str, Any]:
 
 
 def make_externals(
-    workspace: Workspace, node: CodeNode, commands: CommandRunner, submission: Submission
+    workspace: Workspace, editor: NodeEditor, commands: CommandRunner, submission: Submission
 ) -> Mapping[str, Callable[..., Any]]:
     """Return the externals by name; permissions are the workspace's and the command runner's business."""
-    editor = NodeEditor(workspace, node)
 
     async def run_json_command(cmd: str, args: list[str]) -> Any:
         result = await commands.run(cmd, args)
@@ -62,7 +61,7 @@ def make_externals(
         "list_dir": workspace.list_dir,
         "search": workspace.search,
         "get_node_source": editor.source,
-        "get_node_metadata": lambda: node_metadata(node),
+        "get_node_metadata": lambda: node_metadata(editor.node),
         "replace_node": editor.replace,
         "run_command": commands.run,
         "run_json_command": run_json_command,

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.backends import Backend
+from engine.kernel import Prices, SharedBudget
 from engine.messages import Message
+from engine.run.editor import NodeEditor
 from engine.run.externals import Submission, make_externals
 from engine.run.plan import Task
 from engine.run.routing import Router
@@ -21,11 +23,21 @@ from engine.workspace import CommandRunner, Workspace
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all tasks of a run share."""
+    """What all tasks of a run share.
+
+    Attributes:
+        root: The project's root.
+        backend: Where completions come from.
+        scripts: Runs `.pym` scripts.
+        budget: What they may use together; None sets no limit.
+        prices: What tokens cost; None where nothing is declared.
+    """
 
     root: Path
     backend: Backend
     scripts: ScriptRunner
+    budget: SharedBudget | None = None
+    prices: Prices | None = None
 
 
 class Stage(contextlib.AbstractAsyncContextManager["Stage"]):
@@ -38,7 +50,8 @@ class Stage(contextlib.AbstractAsyncContextManager["Stage"]):
         self.commands = CommandRunner(self.workspace, permissions.run)
         self.submission = Submission()
         self.router = Router(task, services.backend)
-        self.externals = make_externals(self.workspace, task.node, self.commands, self.submission)
+        self.editor = NodeEditor(self.workspace, task.node)
+        self.externals = make_externals(self.workspace, self.editor, self.commands, self.submission)
         self.variables: dict[str, Any] = task_variables(task, {}, adapter=self.router.default_name)
 
     async def __aexit__(self, *_: object) -> None:

@@ -13,14 +13,16 @@ from engine.events import Bus
 from engine.grammar.constraint import ConstraintOptions
 from engine.kernel import Kernel, KernelConfig, KernelResult
 from engine.messages import Usage
-from engine.run.cache.record import Record
+from engine.run.cache.record import Record, make_record
 from engine.run.checks import CheckResult, run_checks
 from engine.run.plan import Task
 from engine.run.stage import Services, Stage
 from engine.workspace import Change
 
 FINISHED = {"termination_tool", "no_call"}
-STOPPED = {"limit_tokens", "limit_tool_calls", "limit_seconds", "cancelled"}
+BUDGET = frozenset({"budget_tokens", "budget_cost", "budget_tool_calls"})
+"""Why a task was stopped that could have gone on, had the run more to use."""
+STOPPED = {"limit_tokens", "limit_cost", "limit_tool_calls", "limit_seconds", "cancelled", *BUDGET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ async def _run(stage: Stage, bus: Bus, run_id: str) -> TaskResult:
     bundle = stage.task.bundle
     prompt = await stage.prompt()
     kernel = Kernel(
-        kernel_config(stage.task, run_id),
+        replace(kernel_config(stage.task, run_id), budget=stage.services.budget, prices=stage.services.prices),
         plugin=stage.task.assignment.plugin,
         tools=stage.tools(),
         observer=bus,
@@ -140,6 +142,8 @@ async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
         turns=outcome.turn_count,
         usage=outcome.usage,
         adapter=outcome.adapter,
+        record=make_record(stage.workspace, stage.editor, changes) if kind == "finished" else None,
+        cost=outcome.cost,
         checks=checks,
     )
 

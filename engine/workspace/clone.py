@@ -34,12 +34,22 @@ def clone_file(source: Path, target: Path) -> os.stat_result:
 
 def clone_link(source: Path, target: Path, root: Path) -> os.stat_result | None:
     """Copy a relative link that stays inside the root; others are left out, since they would lead out of the copy."""
-    goal = str(source.readlink())
-    inside = os.path.realpath(source).startswith(os.path.realpath(root) + os.sep)
-    if goal.startswith("/") or not inside or _climbs_out(source, goal, root):
+    goal = inner_goal(source, root)
+    if goal is None:
         return None
     target.symlink_to(goal)
     return source.lstat()
+
+
+def inner_goal(source: Path, root: Path) -> str | None:
+    """Return where a link points to, if it is a relative one that stays inside the root.
+
+    Raises:
+        OSError: It is no link, or not there.
+    """
+    goal = str(source.readlink())
+    inside = os.path.realpath(source).startswith(os.path.realpath(root) + os.sep)
+    return None if goal.startswith("/") or not inside or _climbs_out(source, goal, root) else goal
 
 
 def _climbs_out(source: Path, goal: str, root: Path) -> bool:

@@ -16,11 +16,14 @@ from typing import Any, Self
 from engine.errors import PermissionDenied, WorkspaceError
 from engine.files import normalise
 from engine.workspace.overlay import Workspace
+from engine.workspace.reads import ABSENT, digest_of_value
+from engine.workspace.tree import FileDigests
 from engine.workspace.view import View, ViewLimits
 
 _MAX_ARGUMENT_BYTES = 100_000
 _ANSWER_BYTES = 64 << 20
 _TIMED_OUT = 124
+_PROGRAMS = FileDigests()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class CommandRunner:
             try:
                 return await self._run(argv)
             except BaseException:
+                self._workspace.reads.lose("a command could not be run to its end")
                 await asyncio.shield(self._close())
                 raise
 
@@ -100,6 +104,7 @@ class CommandRunner:
         view = await self._opened()
         await asyncio.to_thread(view.push)
         folder = view.folder.parent
+        self._workspace.reads.note("program", argv[0], lambda: program_digest(argv[0]))
         answer = await self._ask(
             {
                 "argv": [_program(argv[0], self._workspace.root, view.folder), *argv[1:]],
@@ -112,6 +117,7 @@ class CommandRunner:
         result = {name: answer[name] for name in ("exit_code", "stdout", "stderr")}
         if answer["timed_out"]:
             result["exit_code"] = _TIMED_OUT
+            self._workspace.reads.lose("a command ran out of time")
             result["stderr"] += f"\n[stopped after {self._limits.seconds:g} s]\n"
         dropped = await asyncio.to_thread(view.pull)
         return {**result, "dropped": dropped} if dropped else result
@@ -174,7 +180,9 @@ class CommandRunner:
 def _make_view(folder: Path, workspace: Workspace, limits: ViewLimits) -> View:
     for name in ("project", "home", "tmp"):
         (folder / name).mkdir(mode=0o700)
-    return View(folder / "project", workspace, limits)
+    view = View(folder / "project", workspace, limits)
+    workspace.reads.note("tree", "", view.digest)
+    return view
 
 
 def _temporary_parent(root: Path) -> str:
@@ -198,6 +206,21 @@ def _environment(folder: Path) -> dict[str, str]:
 def _search_path() -> str:
     """Return PATH with the running interpreter's own programs first."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def program_digest(name: str) -> str:
+    """Return what tells a program from others of its name: where it lies and what its file holds.
+
+    A program of the project itself is part of the project's tree. What a program needs beside its own file, such as
+    the packages that a script imports, is not looked at.
+    """
+    if "/" in name and not name.startswith("/"):
+        return "of the project"
+    found = sys.executable if name in ("python", "python3") else shutil.which(name, path=_search_path())
+    try:
+        return ABSENT if found is None else digest_of_value([found, _PROGRAMS.of(Path(found), Path(found).stat())])
+    except OSError:  # it went away since it was found
+        return ABSENT
 
 
 def _program(name: str, root: Path, view: Path) -> str:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import PermissionDenied, WorkspaceError
-from engine.files import IgnoreRules, glob_match, is_private, is_utf8, join_inside, matches_any, normalise, walk
+from engine.files import glob_match, is_private, matches_any, normalise
 from engine.workspace.change import Change
-from engine.workspace.search import search_lines
+from engine.workspace.project import MAX_FILE_BYTES, Project, State
+from engine.workspace.reads import Reads, digest_of, digest_of_error, digest_of_value
+from engine.workspace.search import SearchTimeoutError, search_lines
 from engine.workspace.text import decode_text, encode_text
 
 if TYPE_CHECKING:
     from engine.manifest.bundle_model import Permissions
 
-MAX_FILE_BYTES = 10 << 20
 MAX_OVERLAY_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """A file's content (None: it does not exist) and permission bits."""
-
-    content: bytes | None
-    mode: int | None = None
 
 
 class Workspace:
@@ -41,14 +33,18 @@ class Workspace:
     Args:
         root: The project's root.
         permissions: The bundle's permissions.
+
+    Attributes:
+        reads: What was learned about the project's own files.
     """
 
     def __init__(self, root: Path, permissions: Permissions) -> None:
-        self._spelled_root = Path(os.path.abspath(root))  # noqa: PTH100 - links in it are kept: callers may spell it so
-        self.root = Path(os.path.realpath(root))
         self.permissions = permissions
-        self._seen: dict[str, _State] = {}
-        self._written: dict[str, _State] = {}
+        self.reads = Reads()
+        self._project = Project(root, permissions)
+        self.root = self._project.root
+        self._seen: dict[str, State] = {}
+        self._written: dict[str, State] = {}
         self._lock = threading.RLock()
 
     def read_bytes(self, path: str) -> bytes:
@@ -58,24 +54,36 @@ class Workspace:
             PermissionDenied: The bundle may not read it.
             WorkspaceError: There is no such file, or the path is not allowed.
         """
+        return self._content(path, tracked=True)
+
+    def _content(self, path: str, *, tracked: bool) -> bytes:
         name = self._readable(path)
         with self._lock:
-            content = self._state(name).content
+            content = (self._learned(name) if tracked else self._state(name)).content
         if content is None:
             raise WorkspaceError(f"{name}: no such file; list_dir shows what is there")
         return content
 
-    def read_text(self, path: str) -> str:
+    def read_text(self, path: str, *, tracked: bool = True) -> str:
         r"""Return a file's text: UTF-8, without byte order mark, lines ending with `\n`.
+
+        Args:
+            path: The file.
+            tracked: Whether it counts among the `reads`; False where the caller keeps track of the part that it uses.
 
         Raises:
             PermissionDenied: The bundle may not read it.
             WorkspaceError: There is no such file, it is not UTF-8, or the path is not allowed.
         """
-        return decode_text(self.read_bytes(path), path)
+        return decode_text(self._content(path, tracked=tracked), path)
 
-    def write_bytes(self, path: str, content: bytes) -> None:
+    def write_bytes(self, path: str, content: bytes, mode: int | None = None) -> None:
         """Replace or create a file.
+
+        Args:
+            path: The file.
+            content: What it holds from now on.
+            mode: Permission bits of a new file; None leaves them to the umask.
 
         Raises:
             PermissionDenied: The bundle may not write it.
@@ -84,10 +92,16 @@ class Workspace:
         name = self._writable(path)
         with self._lock:
             self._check_place(name)
-            self._put(name, content)
+            self._learned(name)
+            self._put(name, content, mode)
 
-    def write_text(self, path: str, text: str) -> None:
+    def write_text(self, path: str, text: str, *, tracked: bool = True) -> None:
         """Replace or create a text file; an existing one keeps its line endings and byte order mark.
+
+        Args:
+            path: The file.
+            text: What it holds from now on.
+            tracked: Whether what was there counts among the `reads`.
 
         Raises:
             PermissionDenied: The bundle may not write it.
@@ -96,7 +110,8 @@ class Workspace:
         name = self._writable(path)
         with self._lock:
             self._check_place(name)
-            self._put(name, encode_text(text, self._state(name).content, name))
+            old = self._learned(name) if tracked else self._state(name)
+            self._put(name, encode_text(text, old.content, name))
 
     def delete(self, path: str) -> None:
         """Delete a file.
@@ -107,7 +122,7 @@ class Workspace:
         """
         name = self._writable(path)
         with self._lock:
-            if self._state(name).content is None:
+            if self._learned(name).content is None:
                 raise WorkspaceError(f"{name}: no such file to delete")
             self._put(name, None)
 
@@ -120,6 +135,7 @@ class Workspace:
         """
         name = self._name(path)
         with self._lock:
+            self.reads.note("exists", name, lambda: self._project.answer("exists", name))
             if self._is_folder(name):
                 return True
             if not (self.may_read(name) or self.may_write(name)):
@@ -135,8 +151,9 @@ class Workspace:
         name = self._name(path)
         with self._lock:
             if not self._is_folder(name):
+                self.reads.note("folder", name, lambda: self._project.answer("folder", name))
                 raise WorkspaceError(f"{name}: no such folder")
-            return sorted(self._children(name))
+            return self._children(name)
 
     def search(self, pattern: str, glob: str = "**/*") -> list[dict[str, Any]]:
         """Return the lines that match a regular expression as `{"path", "line", "text"}`, at most 200.
@@ -150,7 +167,16 @@ class Workspace:
         Raises:
             WorkspaceError: The pattern is not valid, or the search took too long.
         """
-        return search_lines(pattern, self._files(glob))
+        if self._written:
+            self.reads.note("tree", "", lambda: self._project.answer("tree", ""))
+        try:
+            found = search_lines(pattern, self._files(glob))
+        except SearchTimeoutError:
+            self.reads.lose("a search took too long")
+            raise
+        if not self._written:
+            self.reads.note("search", json.dumps([pattern, glob]), lambda: digest_of_value(found))
+        return found
 
     def changes(self) -> list[Change]:
         """Return what the task changed, sorted by path; a file that is what it was is no change."""
@@ -164,7 +190,7 @@ class Workspace:
 
     def may_read(self, name: str) -> bool:
         """Tell whether the permissions allow to read a normalised path."""
-        return not is_private(name) and matches_any(name, self.permissions.read)
+        return self._project.may_read(name)
 
     def may_write(self, name: str) -> bool:
         """Tell whether the permissions allow to write a normalised path."""
@@ -186,15 +212,25 @@ class Workspace:
         """
         with self._lock:
             if name not in self._seen:
-                self._seen[name] = _State(before(), mode)
+                self._seen[name] = State(before(), mode)
             self._put(name, after, mode)
 
     def _name(self, path: str) -> str:
         if not isinstance(path, str):
             raise WorkspaceError(f"{path!r} is not a path: it must be a text")
-        name = normalise(self._spelled_root, path)
+        name = self._normalised(path)
         if is_private(name):
             raise PermissionDenied(f"{name} belongs to git or to the engine; no bundle may read or write it")
+        return name
+
+    def _normalised(self, path: str) -> str:
+        try:
+            name = normalise(self._project.spelled, path)
+        except WorkspaceError as error:
+            self.reads.note("link", path, partial(digest_of_error, error))
+            raise
+        if name != path:
+            self.reads.note("link", path, lambda: name)
         return name
 
     def _readable(self, path: str) -> str:
@@ -216,13 +252,23 @@ class Workspace:
             f"permission '{permission}' does not cover {name}; the bundle may {permission}: {allowed}"
         )
 
-    def _state(self, name: str) -> _State:
+    def _state(self, name: str) -> State:
         """Return what the task sees, and remember what it saw first."""
         if name in self._written:
             return self._written[name]
         if name not in self._seen:
-            self._seen[name] = self._live(name)
+            self._seen[name] = self._project.live(name)
         return self._seen[name]
+
+    def _learned(self, name: str) -> State:
+        """Return what the task sees, and note what the project's own file holds."""
+        try:
+            state = self._state(name)
+        except WorkspaceError as error:
+            self.reads.note("file", name, partial(digest_of_error, error))
+            raise
+        self.reads.note("file", name, lambda: digest_of(self._seen[name].content))
+        return state
 
     def _put(self, name: str, content: bytes | None, mode: int | None = None) -> None:
         old = self._state(name)
@@ -231,38 +277,25 @@ class Workspace:
         others = sum(len(state.content or b"") for other, state in self._written.items() if other != name)
         if others + len(content or b"") > MAX_OVERLAY_BYTES:
             raise WorkspaceError(f"the task wrote more than {MAX_OVERLAY_BYTES} bytes in all; write less")
-        self._written[name] = _State(content, old.mode if old.mode is not None else mode)
-
-    def _live(self, name: str) -> _State:
-        """Read the project's own file."""
-        try:
-            path = join_inside(self.root, name)
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return _State(None)
-        except OSError as error:
-            raise WorkspaceError(f"{name} cannot be read: {error.strerror or error}") from error
-        try:
-            info = os.fstat(descriptor)
-            if not stat.S_ISREG(info.st_mode):
-                raise WorkspaceError(f"{name} is not a file; name one")
-            if info.st_size > MAX_FILE_BYTES:
-                raise WorkspaceError(f"{name} is larger than a task may read ({MAX_FILE_BYTES} bytes)")
-            with open(descriptor, "rb", closefd=False) as file:
-                return _State(file.read(), stat.S_IMODE(info.st_mode))
-        finally:
-            os.close(descriptor)
+        self._written[name] = State(content, old.mode if old.mode is not None else mode)
 
     def _check_place(self, name: str) -> None:
         """Refuse a file where a folder is, or below a file."""
+        try:
+            self._refuse_place(name)
+        except WorkspaceError as error:
+            self.reads.note("place", name, partial(digest_of_error, error))
+            raise
+
+    def _refuse_place(self, name: str) -> None:
         if self._is_folder(name):
             raise WorkspaceError(f"{name} is a folder; name a file")
         above = name.rpartition("/")[0]
         while above:
             if above in self._written and self._written[above].content is not None:
                 raise WorkspaceError(f"{above} is a file, so {name} cannot be below it")
-            if above not in self._written and os.path.lexists(self.root / above) and not (self.root / above).is_dir():
-                raise WorkspaceError(f"{above} is a file, so {name} cannot be below it")
+            if above not in self._written:
+                self._project.check_above(name, above)
             above = above.rpartition("/")[0]
 
     def _is_folder(self, name: str) -> bool:
@@ -271,14 +304,12 @@ class Workspace:
         prefix = name + "/"
         if any(other.startswith(prefix) and state.content is not None for other, state in self._written.items()):
             return True
-        return name not in self._written and (self.root / name).is_dir()
+        return name not in self._written and self._project.is_folder(name)
 
-    def _children(self, name: str) -> Iterator[str]:
+    def _children(self, name: str) -> list[str]:
         prefix = "" if name == "." else name + "/"
-        names: dict[str, bool] = {}
-        if (self.root / name).is_dir():
-            with os.scandir(self.root / name) as items:
-                names.update((item.name, item.is_dir()) for item in items if self._stays_inside(item))
+        names = self._project.children(name)
+        self.reads.note("folder", name, partial(self._project.listed, name, dict(names)))
         for other, state in self._written.items():
             if other.startswith(prefix):
                 child, below, _ = other[len(prefix) :].partition("/")
@@ -286,16 +317,7 @@ class Workspace:
                     names[child] = bool(below)
                 elif not below:
                     names.pop(child, None)
-        for child, folder in names.items():
-            if is_utf8(child) and not is_private(child) and (folder or self.may_read(prefix + child)):
-                yield child
-
-    def _stays_inside(self, item: os.DirEntry[str]) -> bool:
-        """Tell whether an item can be read at all: links that leave the root or lead nowhere cannot."""
-        if not item.is_symlink():
-            return True
-        real = os.path.realpath(item.path)
-        return real.startswith(f"{self.root}/") and os.path.lexists(real) and not Path(real).is_symlink()
+        return self._project.shown(name, names)
 
     def _files(self, glob: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """Yield the files of the view that match, each with a function that reads it."""
@@ -303,16 +325,10 @@ class Workspace:
         for name in sorted(name for name, (content, _) in written.items() if content is not None):
             if self.may_read(name) and glob_match(name, glob):
                 yield name, lambda name=name: written[name][0] or b""  # type: ignore[misc] # binds the loop's value
-        for entry in walk(self.root, IgnoreRules(self.root)):
-            if entry.link or entry.path in written or entry.stat.st_size > MAX_FILE_BYTES:
-                continue
-            if self.may_read(entry.path) and glob_match(entry.path, glob):
-                yield entry.path, lambda path=entry.path: self._quietly(path)  # type: ignore[misc] # as above
+        for name, read in self._project.files(glob, written):
+            yield name, lambda name=name, read=read: self._first_seen(name, read)  # type: ignore[misc] # as above
 
-    def _quietly(self, name: str) -> bytes:
+    def _first_seen(self, name: str, read: Callable[[], bytes]) -> bytes:
         with self._lock:
             seen = self._seen.get(name)
-        try:
-            return (seen or self._live(name)).content or b""
-        except WorkspaceError:
-            return b""  # it vanished or became unreadable since it was listed
+        return read() if seen is None else seen.content or b""

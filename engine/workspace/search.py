@@ -16,6 +16,10 @@ _MAX_FILE = 1 << 20
 _MEMORY = 8 << 20
 
 
+class SearchTimeoutError(WorkspaceError):
+    """A search was given up."""
+
+
 def search_lines(pattern: str, files: Iterator[tuple[str, Callable[[], bytes]]]) -> list[dict[str, Any]]:
     """Return the lines that match, each `{"path", "line", "text"}`; at most `MAX_MATCHES`, in the order of the files.
 
@@ -42,7 +46,7 @@ def search_lines(pattern: str, files: Iterator[tuple[str, Callable[[], bytes]]])
                 if len(found) == MAX_MATCHES:
                     return found
         if time.monotonic() > deadline:
-            raise WorkspaceError(f"the search took more than {MAX_SECONDS:g} s; name fewer files with the glob")
+            raise SearchTimeoutError(f"the search took more than {MAX_SECONDS:g} s; name fewer files with the glob")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from pathlib import Path
 from engine.errors import ConflictError, WorkspaceError
 from engine.files import Entry, IgnoreRules, is_private, walk
 from engine.workspace.clone import clone_file, clone_link
-from engine.workspace.overlay import MAX_FILE_BYTES, Workspace
-
-_Stamp = tuple[int, int, int, int]
+from engine.workspace.overlay import Workspace
+from engine.workspace.project import MAX_FILE_BYTES
+from engine.workspace.tree import FileDigests, Stamp, digest_of_files
+from engine.workspace.tree import stamp_of as _stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,14 @@ class View:
         self.folder = folder
         self._workspace = workspace
         self._rules = IgnoreRules(workspace.root)
-        self._live: dict[str, _Stamp] = {}
-        self._stamps: dict[str, _Stamp] = {}
+        self._live: dict[str, Stamp] = {}
+        self._stamps: dict[str, Stamp] = {}
         self._pushed: dict[str, bytes | None] = {}
         self._copy(limits)
+
+    def digest(self) -> str:
+        """Return the digest of what was copied; to be asked before the first command."""
+        return digest_of_files(self.folder, self._stamps, FileDigests())
 
     def push(self) -> None:
         """Bring what the task wrote into the copy."""
@@ -194,8 +198,3 @@ class View:
             self._stamps.pop(name, None)
         else:
             self._stamps[name] = _stamp(entry.stat)
-
-
-def _stamp(info: os.stat_result) -> _Stamp:
-    """Return what changes with a file's content; a command cannot set the change time back."""
-    return info.st_size, info.st_mtime_ns, info.st_ino, info.st_ctime_ns
