@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from engine.app.app import App
 from engine.app.functions import discover, run
-from engine.app.request import Fetch, RunRequest
+from engine.app.request import Fetch, ResumeRequest, RunRequest
 
-__all__ = ["App", "Fetch", "RunRequest", "discover", "run"]
+__all__ = ["App", "Fetch", "ResumeRequest", "RunRequest", "discover", "run"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.app.choices import Choices, Wanted, check_names
-from engine.app.request import Fetch, RunRequest
+from engine.app.request import Fetch, ResumeRequest, RunRequest
 from engine.errors import ConfigError
 from engine.events import EventLog, LogReader
 from engine.run.root import find_root
@@ -38,11 +38,14 @@ class App:
         root: The project's root; targets lie below it, and `.engine/` is made there when something runs.
         config: The project's settings; by default what engine.yaml and the environment say.
         log: The event log's file, if not the project's own.
+
+    Attributes:
+        log_path: The event log's file.
     """
 
     def __init__(self, root: Path, config: EngineConfig | None = None, *, log: Path | None = None) -> None:
         self.root, self._config = root.resolve(), config
-        self._log = log or self.root / ".engine" / "events.db"
+        self.log_path = log or self.root / ".engine" / "events.db"
 
     @classmethod
     def open(cls, project: Path | None = None, targets: Sequence[str | Path] = (), *, log: Path | None = None) -> App:
@@ -110,11 +113,11 @@ class App:
 
     def log(self) -> EventLog:
         """Open the event log."""
-        return EventLog(self._log)
+        return EventLog(self.log_path)
 
     def reader(self) -> LogReader:
         """Open the event log for reading; nothing is made."""
-        return LogReader(self._log)
+        return LogReader(self.log_path)
 
     def review(self, run_id: str | None = None) -> Review:
         """Open the changes of a run; without an id, of the newest.
@@ -145,23 +148,83 @@ class App:
             fetch: Downloads missing weights; without it, missing weights only allow to plan and render.
             enforcer: Remembers which constraints of `backend` were seen in force, from session to session.
         """
+        request = self.choices.resolved(request)
+        wanted = await asyncio.to_thread(self.wanted, request)
+        async with self._session(request, wanted, self.plan, backend, fetch) as make:
+            yield make(enforcer)
+
+    @contextlib.asynccontextmanager
+    async def resume(
+        self,
+        run_id: str | None = None,
+        how: ResumeRequest | None = None,
+        *,
+        backend: Backend | None = None,
+        fetch: Fetch | None = None,
+        enforcer: Enforcer | None = None,
+    ) -> AsyncIterator[Session]:
+        """Have everything ready to go on with a run that ended early; nobody else can until the context ends.
+
+        The session has the run's id, its plan the tasks that are left. `Session.plan.resumed.past.over` says that there
+        is nothing to do.
+
+        Args:
+            run_id: The run; None means the newest, and a unique beginning is enough.
+            how: How to go on.
+            backend: A backend to use instead of the configured one; it stays open.
+            fetch: Downloads missing weights.
+            enforcer: Remembers which constraints of `backend` were seen in force, from session to session.
+
+        Raises:
+            ConfigError: There is no such run, it still runs, or what it needs is missing or another one now.
+        """
+        from engine.app.resume import Resumption
+        from engine.run.claim import claimed
+        from engine.run.resume import read_past
+
+        how = how or ResumeRequest()
+        with self.reader() as log:
+            known = log.resolve(run_id)
+        with claimed(self.log_path, known, take_over=how.take_over) as status:
+            past = await asyncio.to_thread(read_past, self.log_path, known, status, failed=how.failed)
+            going = await asyncio.to_thread(Resumption, self, past, how)
+            wanted, fetches = going.wanted, fetch if past.left or not past.planned else None
+            async with self._session(going.request, wanted, going.plan, backend, fetches) as make:
+                yield make(enforcer)
+
+    @contextlib.asynccontextmanager
+    async def _session(
+        self,
+        request: RunRequest,
+        wanted: Sequence[Wanted],
+        plan: Callable[[RunRequest, Sequence[Wanted], Backend], Awaitable[Plan]],
+        backend: Backend | None,
+        fetch: Fetch | None,
+    ) -> AsyncIterator[Callable[[Enforcer | None], Session]]:
+        """Open what a session needs, and make its plan."""
         from engine.app.executor import ray_options
+        from engine.app.recorded import request_to_json
         from engine.run import Services, Session
         from engine.tools import ScriptRunner
         from engine.workspace import ChangeStore
 
-        request = self.choices.resolved(request)
-        bundles = await asyncio.to_thread(self.wanted, request)
-        used = backend or self.backend(request, bundles, fetch)
+        used = backend or self.backend(request, wanted, fetch)
         async with contextlib.AsyncExitStack() as stack:
             if backend is None:
                 stack.push_async_callback(used.aclose)
             scripts = await stack.enter_async_context(ScriptRunner())
             services = Services(self.root, used, scripts)
-            plan = await self.plan(request, bundles, used)
+            made = await plan(request, wanted, used)
             settings = self.choices.settings(request, used)
             settings = replace(settings, ray=ray_options(self.config, request, used, given=backend is not None))
-            yield Session(plan, services, settings, self.log, ChangeStore, enforcer=enforcer)
+            settings = replace(settings, request=request_to_json(request, self.root, self._place))
+            yield lambda enforcer: Session(made, services, settings, self.log, ChangeStore, enforcer=enforcer)
+
+    def _place(self, source: str | Path | Bundle) -> str | Path:
+        """Return the path of a bundle that was named, or of a loaded one."""
+        from engine.bundle import Bundle
+
+        return source.root if isinstance(source, Bundle) else self.locate(source)
 
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
         """Check what a run of these bundles needs, or without bundles all that the backend offers.

@@ -61,3 +61,22 @@ class RunRequest:
     budget: Mapping[str, float] = field(default_factory=dict)
     operations: Sequence[str] = ()
     on_failure: Literal["skip_dependents", "continue", "stop"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """How a run is gone on with; all else is as it was asked for at first.
+
+    Attributes:
+        failed: Also try again what failed, hit a limit of its own or was skipped.
+        changed_bundles: Go on with bundles that are not what they were.
+        take_over: Go on although the process that ran it cannot be looked at from here.
+        base_url: Where the server is now.
+        concurrency: Tasks at once.
+    """
+
+    failed: bool = False
+    changed_bundles: bool = False
+    take_over: bool = False
+    base_url: str | None = None
+    concurrency: int | None = None

@@ -10,6 +10,7 @@ import click
 
 from engine.app import App, RunRequest
 from engine.cli.console import note, printable, project_option, report_findings
+from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
 from engine.errors import BundleError, ConfigError
 from engine.run.select import parse_shard
 
@@ -96,11 +97,11 @@ def command(**options: Any) -> int:
     try:
         if options["dry_run"]:
             return asyncio.run(_dry_run(app, request, as_json=options["as_json"]))
-        return asyncio.run(_run(app, request, apply=options["apply_"], as_json=options["as_json"]))
+        return run_to_end(_run(app, request, apply=options["apply_"], as_json=options["as_json"]))
     except BundleError as exc:
         return report_findings(exc)
     except KeyboardInterrupt:
-        note("interrupted; the project's files are as they were, and what finished tasks offered waits: engine diff")
+        note(INTERRUPTED)
         raise
 
 
@@ -124,9 +125,7 @@ async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> 
             note(printable(f"warning: {line}"))
         with view:
             result = await session.run([view], apply=apply, mirror=view.mirror)
-    view.print_summary(result, app.root)
-    refused = any(decision.state != "accepted" for decision in result.decisions)
-    return 0 if result.status == "finished" and not refused else 1
+    return report_result(view, result, app.root)
 
 
 def fetch_weights(name: str) -> Path:

@@ -33,6 +33,22 @@ _TIMES = (
     "SELECT bundle, seconds, prompt_tokens, completion_tokens FROM tasks"
     " WHERE run_id = ? AND state = 'finished' AND cached = 0 LIMIT ?"
 )
+# A row whose data cannot be read counts nothing.
+_USED = """
+    SELECT coalesce(sum((data ->> '$.usage.prompt_tokens') + (data ->> '$.usage.completion_tokens')), 0),
+        coalesce(sum(data ->> 'cost'), 0), coalesce(sum(type = 'tool:called'), 0)
+    FROM events WHERE run_id = ? AND type IN ('model:responded', 'model:lost', 'tool:called') AND json_valid(data)
+"""
+_UNANSWERED = """
+    SELECT task_id, data ->> 'turn', data ->> 'model', data ->> 'adapter',
+        data ->> '$.reserved.prompt_tokens', data ->> '$.reserved.completion_tokens'
+    FROM (
+        SELECT task_id, type, data, max(seq) FROM events
+        WHERE run_id = ?1 AND type IN ('model:requested', 'model:responded', 'model:lost', 'kernel:ended')
+            AND task_id IN (SELECT task_id FROM tasks WHERE run_id = ?1 AND state = 'running')
+        GROUP BY task_id
+    ) WHERE type = 'model:requested' AND json_valid(data) AND data ->> '$.reserved.prompt_tokens' > 0
+"""
 _EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -133,6 +149,19 @@ class LogReader:
             Of at most `limit` of them, in no order: bundle, seconds, prompt tokens, completion tokens.
         """
         return [tuple(row) for row in self._select(_TIMES, (run_id, limit))]
+
+    def used(self, run_id: str) -> tuple[int, float, int]:
+        """Return what the requests of a run have used: tokens, their cost at the declared prices, and tool calls."""
+        rows = self._select(_USED, (run_id,))
+        return (int(rows[0][0]), float(rows[0][1]), int(rows[0][2])) if rows else (0, 0.0, 0)
+
+    def unanswered(self, run_id: str) -> list[tuple[str, int, str | None, str | None, int, int]]:
+        """Return the last request of each task that is running, where no reply to it came, and it was limited.
+
+        Returns:
+            For each its task, turn, model, adapter, and the prompt and completion tokens that were reserved.
+        """
+        return [tuple(row) for row in self._select(_UNANSWERED, (run_id,))]
 
     def version(self) -> int:
         """Return a number that is another one after each commit of another process; costs some microseconds."""

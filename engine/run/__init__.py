@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from engine.lazy import lazy
 
 if TYPE_CHECKING:
-    from engine.run.execute import RunResult
     from engine.run.plan import Assignment, Task, make_tasks, matches
     from engine.run.render import Rendered
+    from engine.run.results import RunResult
     from engine.run.review import Review
     from engine.run.root import find_root
     from engine.run.routing import grouped
@@ -40,9 +40,9 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "execute": ("RunResult",),
         "plan": ("Assignment", "Task", "make_tasks", "matches"),
         "render": ("Rendered",),
+        "results": ("RunResult",),
         "review": ("Review",),
         "root": ("find_root",),
         "routing": ("grouped",),

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.events import Bus, ChangeOffered, RunFinished, TaskFinished, TaskStarted
-from engine.messages import Usage
+from engine.events import Bus, ChangeOffered, TaskFinished, TaskStarted
 from engine.run.plan import Task
 from engine.run.stage import Services
 from engine.run.task import TaskResult, run_task
-from engine.workspace import Change, Decision
 
 _log = logging.getLogger("engine.run")
 
 Offer = Callable[[TaskResult], Awaitable[None]]
+
+
+def _all(result: TaskResult) -> TaskResult:
+    return result
 
 
 class TaskRunner(Protocol):
@@ -31,7 +30,17 @@ class TaskRunner(Protocol):
 
 
 class Schedule(Protocol):
-    """Which task starts next, and when."""
+    """Which task starts next, and when.
+
+    Attributes:
+        stopped: Why it hands out no more tasks though some are left; empty while it does.
+    """
+
+    stopped: str
+
+    def begin(self) -> Sequence[TaskResult]:
+        """Return the results of tasks that are skipped for what an earlier part of the run came to."""
+        ...
 
     async def next(self) -> Task | None:
         """Wait until a task may start, and return it; None when none is left."""
@@ -68,6 +77,11 @@ class InOrder:
     def __init__(self, tasks: Sequence[Task], concurrency: int) -> None:
         self._tasks = iter(tasks)
         self._slots = asyncio.Semaphore(max(1, concurrency))
+        self.stopped = ""
+
+    def begin(self) -> Sequence[TaskResult]:
+        """Skip nothing."""
+        return ()
 
     async def next(self) -> Task | None:
         """Wait for a free slot and return the next task."""
@@ -80,38 +94,8 @@ class InOrder:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What came of a run.
-
-    Attributes:
-        run_id: The run.
-        status: finished (no task failed), failed, stopped (out of time) or interrupted.
-        tasks: The results, in the order in which the tasks ended.
-        seconds: Time on the clock.
-        decisions: What became of the changes, where the run accepted some itself.
-    """
-
-    run_id: str
-    status: str
-    # Not in the repr, which asyncio makes of every result: it may hold thousands of changes.
-    tasks: tuple[TaskResult, ...] = field(repr=False)
-    seconds: float
-    decisions: tuple[Decision, ...] = ()
-
-    @property
-    def changes(self) -> list[Change]:
-        """All offered changes."""
-        return [change for task in self.tasks for change in task.changes]
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens of all tasks but those from the cache."""
-        return sum((task.usage for task in self.tasks if not task.cached), Usage())
-
-    def count(self, outcome: str) -> int:
-        """Return how many tasks had this outcome."""
-        return sum(task.outcome == outcome for task in self.tasks)
+class NotStoredError(Exception):
+    """What a task came to cannot be stored, so that the run has to stop; the message says why."""
 
 
 class Executor:
@@ -121,51 +105,83 @@ class Executor:
         runner: Where each task runs.
         bus: Gets every event.
         run_id: Stamped on the events.
-        offer: Called with each finished task before its TaskFinished event; stores its changes.
+        offer: Called with each ended task before its TaskFinished event; stores its changes, or raises NotStoredError.
+        keep: Returns what is kept of a result: a run of many tasks does not hold all their changes.
     """
 
-    def __init__(self, runner: TaskRunner, bus: Bus, run_id: str, *, offer: Offer) -> None:
-        self._runner, self._bus, self._run_id, self._offer = runner, bus, run_id, offer
+    def __init__(
+        self,
+        runner: TaskRunner,
+        bus: Bus,
+        run_id: str,
+        *,
+        offer: Offer,
+        keep: Callable[[TaskResult], TaskResult] = _all,
+    ) -> None:
+        self._runner, self._bus, self._run_id, self._offer, self._keep = runner, bus, run_id, offer, keep
         self.results: list[TaskResult] = []
+        self.problem: str | None = None
 
     async def run(self, schedule: Schedule, seconds: float) -> str:
         """Run all tasks; return finished, failed or stopped. Cancellation stops cleanly and passes through."""
         try:
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                while (task := await schedule.next()) is not None:
-                    group.create_task(self._work(task, schedule))
+            async with asyncio.timeout(seconds):
+                await self._run_all(schedule)
         except TimeoutError:
+            self.problem = f"the run's {seconds:g} seconds are used up"
+        self.problem = self.problem or schedule.stopped or None
+        if self.problem is not None:
             return "stopped"
         failed = any(result.outcome != "finished" for result in self.results)
         return "failed" if failed else "finished"
 
+    async def _run_all(self, schedule: Schedule) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for skipped in schedule.begin():
+                    await self.finish(skipped)
+                while (task := await schedule.next()) is not None:
+                    group.create_task(self._work(task, schedule))
+        except* NotStoredError as problems:
+            self.problem = str(problems.exceptions[0])
+
     async def _work(self, task: Task, schedule: Schedule) -> None:
         result = await self._run_one(task)
         for skipped in schedule.ended(result):
-            await self._finish(skipped)
+            await self.finish(skipped)
 
     async def _run_one(self, task: Task) -> TaskResult:
         await self._bus.emit(TaskStarted(run_id=self._run_id, task_id=task.task_id, **_identity(task)))
         try:
             result = await self._runner.run(task, self._bus, self._run_id)
-            await self._offer(result)
         except asyncio.CancelledError:
-            await self._finish(TaskResult(task, "stopped", "cancelled", error="the run ended before the task did"))
+            await self.finish(TaskResult(task, "stopped", "cancelled", error="the run ended before the task did"))
             raise
         except Exception as exc:  # noqa: BLE001 - whatever breaks one task must not reach the others
             _log.error("task %s broke", task.task_id, exc_info=exc)
             result = TaskResult(task, "failed", "error", error=f"{type(exc).__name__}: {exc}")
-        await self._finish(result)
+        await self._store(result)
         return result
 
-    async def _finish(self, result: TaskResult) -> None:
-        self.results.append(result)
+    async def _store(self, result: TaskResult) -> None:
+        try:
+            # What is done counts: a stop waits until it is stored.
+            await (_whole(self._offer(result)) if result.changes else self._offer(result))
+        except asyncio.CancelledError:
+            await self.finish(result)
+            raise
+        except NotStoredError as exc:
+            await self.finish(TaskResult(result.task, "stopped", "not_stored", error=str(exc), usage=result.usage))
+            raise
+        await self.finish(result)
+
+    async def finish(self, result: TaskResult) -> None:
+        """Tell of a task's end, and keep its result."""
         ids: dict[str, Any] = {"run_id": self._run_id, "task_id": result.task.task_id}
         for change in result.changes:
-            offered = ChangeOffered(
-                **ids, file=change.path, kind=change.kind, added=change.added, removed=change.removed
-            )
-            await self._bus.emit(offered)
+            size = {"added": change.added, "removed": change.removed}
+            passed = all(check.passed for check in result.checks)
+            await self._bus.emit(ChangeOffered(**ids, file=change.path, kind=change.kind, **size, passed=passed))
         await self._bus.emit(
             TaskFinished(
                 **ids,
@@ -185,6 +201,22 @@ class Executor:
                 cost=result.cost,
             )
         )
+        self.results.append(self._keep(result))
+
+
+async def _whole(work: Awaitable[None]) -> None:
+    """Wait until something is done, also when the waiting is cancelled meanwhile.
+
+    Raises:
+        CancelledError: It was cancelled meanwhile, and the work is done.
+    """
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        doing.result()
+        raise
 
 
 def _identity(task: Task) -> dict[str, Any]:
@@ -196,27 +228,3 @@ def _identity(task: Task) -> dict[str, Any]:
         "file": node.file_path,
         "line": node.start_line,
     }
-
-
-def run_finished(run_id: str, status: str, results: Sequence[TaskResult], started: float) -> RunFinished:
-    """Return the run's last event.
-
-    Args:
-        run_id: The run.
-        status: Its status.
-        results: What the tasks came to.
-        started: `time.monotonic()` at its start.
-    """
-    outcomes = Counter(result.outcome for result in results)
-    return RunFinished(
-        run_id=run_id,
-        status=status,
-        finished=outcomes["finished"],
-        failed=outcomes["failed"],
-        stopped=outcomes["stopped"],
-        skipped=outcomes["skipped"],
-        cached=sum(result.cached for result in results),
-        changes=sum(len(result.changes) for result in results),
-        seconds=round(time.monotonic() - started, 3),
-        usage=sum((result.usage for result in results if not result.cached), Usage()),
-    )

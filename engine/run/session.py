@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunResumed, RunStarted, StoredEvent
 from engine.run.cache.hit import Hit
-from engine.run.enforcement import Enforcer
 from engine.run.claim import running
+from engine.run.enforcement import Enforcer
 from engine.run.execute import Executor, LocalRunner, NotStoredError, Schedule, TaskRunner
 from engine.run.plan import Assignment, Task, matches
 from engine.run.recording import record_plan
 from engine.run.render import Rendered, render_task
 from engine.run.results import NOTHING_EARLIER, Earlier, RunResult, StoredChanges, run_finished
 from engine.run.resume import Resumed
-from engine.run.review import Review
+from engine.run.review import Review, offer_of
 from engine.run.routing import prepare
 from engine.run.schedule import OnFailure, Timetable
 from engine.run.stage import Services
@@ -48,6 +48,7 @@ class Plan:
         tasks: One per bundle and node that it takes.
         cached: What the cache has, by task id; `Session.look` fills it in.
         uncachable: Why the results of a bundle are never kept, by its name.
+        resumed: The run that is gone on with; the tasks are then those that are left.
     """
 
     assignments: tuple[Assignment, ...]
@@ -55,6 +56,7 @@ class Plan:
     tasks: tuple[Task, ...]
     cached: Mapping[str, Hit] = field(default_factory=dict)
     uncachable: Mapping[str, str] = field(default_factory=dict)
+    resumed: Resumed | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -121,7 +123,6 @@ class Session:
         open_log: Opens the event log.
         open_store: Opens the change store of a project.
         enforcer: Remembers which constraints of this backend were seen in force, from session to session.
-        resumed: The run that is gone on with; the plan then has the tasks that are left.
     """
 
     def __init__(
@@ -133,13 +134,11 @@ class Session:
         open_store: Callable[[Path], ChangeStore],
         *,
         enforcer: Enforcer | None = None,
-        resumed: Resumed | None = None,
     ) -> None:
         self._enforcer = enforcer or Enforcer(services.backend, allow=settings.allow_unconstrained)
         self.plan, self._services, self._settings = plan, services, settings
         self._open_log, self._open_store = open_log, open_store
-        self.resumed = resumed
-        self.run_id = resumed.past.run_id if resumed else new_run_id()
+        self.run_id = plan.resumed.past.run_id if plan.resumed else new_run_id()
         self._checked: tuple[str, ...] | None = None
 
     async def render(self, task: Task) -> Rendered:
@@ -159,7 +158,7 @@ class Session:
             UnenforcedError: A constraint is not in force.
             BackendError: The server cannot be reached, or lacks something.
         """
-        if self._checked is None and not self.plan.tasks and self.resumed is not None:
+        if self._checked is None and not self.plan.tasks and self.plan.resumed is not None:
             self._checked = ()  # nobody is going to be asked
         if self._checked is None:
             backend = self._services.backend
@@ -187,7 +186,7 @@ class Session:
             BackendError: The backend cannot be reached at all; nothing was started.
         """
         await self.check()
-        apply = self.resumed is not None and self.resumed.past.apply if apply is None else apply
+        apply = self.plan.resumed is not None and self.plan.resumed.past.apply if apply is None else apply
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
         with running(self.run_id):
@@ -206,7 +205,7 @@ class Session:
             offer, keep = partial(_offer, store, self.run_id), partial(_slim, store, self.run_id)
             executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
             try:
-                for result in self.resumed.settled if self.resumed else ():
+                for result in self.plan.resumed.settled if self.plan.resumed else ():
                     await executor.finish(result)
                 status = self._status(await executor.run(self._make_schedule(bus), self._settings.seconds))
                 decisions = await self._accept(bus, store, everything=apply)
@@ -216,13 +215,11 @@ class Session:
                 await bus.emit(ended)
         stored = StoredChanges(store, self.run_id, None, ended.changes)
         results, problem = tuple(executor.results), executor.problem
-        return RunResult(
-            self.run_id, status, results, ended.seconds, tuple(decisions), problem, self._earlier, stored
-        )
+        return RunResult(self.run_id, status, results, ended.seconds, tuple(decisions), problem, self._earlier, stored)
 
     @property
     def _earlier(self) -> Earlier:
-        return self.resumed.past.earlier if self.resumed else NOTHING_EARLIER
+        return self.plan.resumed.past.earlier if self.plan.resumed else NOTHING_EARLIER
 
     def _status(self, status: str) -> str:
         """Return the status of the whole run, given that of this part of it."""
@@ -232,7 +229,7 @@ class Session:
     async def _open(self, bus: Bus, log: EventLog, *, apply: bool) -> None:
         """Log what is going to be done, before any of it is."""
         await bus.emit(self._opening(apply=apply))
-        if self.resumed is None or not self.resumed.past.planned:
+        if self.plan.resumed is None or not self.plan.resumed.past.planned:
             await record_plan(log, self.run_id, self.plan.tasks)
             await bus.emit(self._planned())
 
@@ -250,7 +247,7 @@ class Session:
         return Timetable(self.plan.tasks, self._settings.concurrency, on_failure=self._settings.on_failure)
 
     def _opening(self, *, apply: bool) -> Event:
-        plan, settings, resumed = self.plan, self._settings, self.resumed
+        plan, settings, resumed = self.plan, self._settings, self.plan.resumed
         if resumed is not None:
             done = resumed.past.earlier.tasks + len(resumed.settled)
             notes = (*resumed.notes, *(self._checked or ()))
@@ -276,14 +273,15 @@ class Session:
 
     async def _accept(self, bus: Bus, store: ChangeStore, *, everything: bool) -> list[Decision]:
         wanted = [task.task_id for task in self.plan.tasks if everything or task.assignment.auto_accept]
-        if self.resumed is not None:
-            wanted += await asyncio.to_thread(self.resumed.offered, everything=everything)
+        if self.plan.resumed is not None:
+            wanted += await asyncio.to_thread(self.plan.resumed.offered, everything=everything)
         if not wanted:
             return []
         review = Review(self._services.root, store, self.run_id)
         decisions = await asyncio.to_thread(review.accept_tasks, wanted)
         for event in review.events(decisions):
             await bus.emit(event)
+        await asyncio.to_thread(review.mark_told, decisions)
         return decisions
 
 
@@ -303,12 +301,11 @@ class _Recorder:
 async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:
     if not result.changes:
         return
-    node = result.task.node
-    place = f"{node.file_path}::{node.qualified_name}"
+    offer = offer_of(run_id, result)
     try:
-        await asyncio.to_thread(store.offer, run_id, result.task.task_id, place, result.changes)
+        await asyncio.to_thread(store.offer_many, [offer])
     except (sqlite3.Error, OSError) as exc:
-        raise NotStoredError(f"the changes of {place} cannot be stored: {exc}; check the free space") from exc
+        raise NotStoredError(f"the changes of {offer.node} cannot be stored: {exc}; check the free space") from exc
 
 
 def _slim(store: ChangeStore, run_id: str, result: TaskResult) -> TaskResult:
