@@ -199,7 +199,10 @@ class KernelStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequested(Event):
-    """A request is about to be sent; `messages` is exactly what the server gets."""
+    """A request is about to be sent; `messages` is exactly what the server gets.
+
+    `reserved` is what it may use at most; nothing where no limit holds.
+    """
 
     type: ClassVar[str] = "model:requested"
     method: ClassVar[str] = "on_model_request"
@@ -213,7 +216,7 @@ class ModelRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResponded(Event):
-    """A reply arrived."""
+    """A reply arrived; `cost` is what its tokens cost, where the price is declared."""
 
     type: ClassVar[str] = "model:responded"
     method: ClassVar[str] = "on_model_response"
@@ -225,6 +228,7 @@ class ModelResponded(Event):
     finish_reason: str
     usage: Usage
     duration_ms: float
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +242,7 @@ class ReplyLost(Event):
     adapter: str | None
     usage: Usage
     reason: str
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

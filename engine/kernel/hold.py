@@ -10,11 +10,11 @@ from typing import Self
 from engine.backends.base import CompletionRequest
 from engine.errors import BackendError, EngineError
 from engine.kernel.pool import Ask, Grant, SharedBudget
-from engine.kernel.prices import Rate
+from engine.kernel.prices import to_amount
 from engine.messages import Usage
 
-Lost = Callable[[Usage, str], Awaitable[None]]
-"""Hears of a request that the server may have charged without an answer: its tokens, at most, and why."""
+Lost = Callable[[Usage, float | None, str], Awaitable[None]]
+"""Hears of a request that the server may have charged without an answer: its tokens, at most, their cost, and why."""
 
 
 class Hold:
@@ -36,10 +36,14 @@ class Hold:
         """The tokens that the reply may have."""
         return self._ask.reply
 
-    @property
-    def rate(self) -> Rate | None:
-        """What its tokens cost."""
-        return self._ask.rate
+    def cost(self, usage: Usage) -> int | None:
+        """Return what tokens of this request cost, in parts; None where the price is not declared."""
+        return None if self._ask.rate is None else self._ask.rate.cost(usage)
+
+    def amount(self, usage: Usage) -> float | None:
+        """Return what tokens of this request cost; None where the price is not declared."""
+        cost = self.cost(usage)
+        return None if cost is None else to_amount(cost)
 
     @property
     def most(self) -> Usage:
@@ -108,7 +112,7 @@ class Hold:
         for pool, grant in taken:
             pool.forfeit(grant)
         if taken:
-            await self._lost(self.most, reason)
+            await self._lost(self.most, self.amount(self.most), reason)
 
     def _give_back(self) -> None:
         for pool, grant in self._taken():

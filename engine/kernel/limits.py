@@ -86,8 +86,8 @@ class Budget:
         hold.settle(usage)
         self.usage += usage
         self._bound.learn(request, usage)
-        rate = hold.rate
-        self._cost = None if self._cost is None or rate is None else self._cost + rate.cost(usage)
+        cost = hold.cost(usage)
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
 
     async def take_calls(self, wanted: int) -> int:
         """Count the tool calls of a turn; return how many of them may run."""

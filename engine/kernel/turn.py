@@ -118,13 +118,14 @@ class Turn:
             finish_reason=completion.finish_reason,
             usage=completion.usage,
             duration_ms=round((time.perf_counter() - began) * 1000, 3),
+            cost=hold.amount(completion.usage),
         )
         return completion
 
-    async def _lost(self, most: Usage, reason: str) -> None:
+    async def _lost(self, most: Usage, cost: float | None, reason: str) -> None:
         """Tell of a request that got no answer, and that the server may have charged all the same."""
         adapter = self.choice.adapter.name if self.choice.adapter else None
-        await self._emit(ReplyLost, model=self.choice.model, adapter=adapter, usage=most, reason=reason)
+        await self._emit(ReplyLost, model=self.choice.model, adapter=adapter, usage=most, reason=reason, cost=cost)
 
     async def _run(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
         """Run the calls side by side; the results come in call order, those beyond the limit as errors."""
