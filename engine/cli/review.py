@@ -1,25 +1,45 @@
-"""`engine diff`, `engine accept`, `engine reject`."""
+"""`engine diff`, `engine accept`, `engine reject`, `engine undo`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.app import App
-from engine.cli.console import note, printable, project_option, use_color
+from engine.cli.console import count, note, printable, project_option, use_color
 
 if TYPE_CHECKING:
-    from engine.workspace import Decision
+    from engine.run.review import Where
+    from engine.workspace import Decision, OfferedChange
 
-COLORS = {"+": "green", "-": "red", "@": "cyan"}
+COLORS = {"+": "green", "-": "red", "@": "cyan", "<": "yellow", "|": "yellow", "=": "yellow", ">": "yellow"}
 
 run_argument = click.argument("run", required=False)
 task_option = click.option(
     "--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks whose id, file or node matches."
 )
+where_option = click.option(
+    "--where", metavar="EXPR", help="Only changes for which this holds, such as 'checks.passed and added < 20'."
+)
+
+
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which changes of which run are meant."""
+    for option in (project_option, where_option, task_option, run_argument):
+        command = option(command)
+    return command
+
+
+def condition(where: str | None) -> Where | None:
+    """Compile `--where`."""
+    if where is None:
+        return None
+    from engine.run.review import Where
+
+    return Where(where)
 
 
 def paint(diff: str) -> str:
@@ -31,45 +51,72 @@ def paint(diff: str) -> str:
 
 
 @click.command()
-@run_argument
-@task_option
-@project_option
+@chosen
 @click.option("--stat", is_flag=True, help="Only the files and how many lines change.")
 @click.option("--all", "all_states", is_flag=True, help="Also what was accepted or rejected.")
-def diff(run: str | None, tasks: Sequence[str], project: Path | None, stat: bool, all_states: bool) -> int:
-    """Show the changes of a run that wait for a decision; without RUN, of the newest."""
+@click.option("--merge", "three", is_flag=True, help="Beside the file as it is now, where somebody edited it.")
+def diff(run: str | None, tasks: Sequence[str], where: str | None, project: Path | None, **options: bool) -> int:
+    """Show the changes of a run that wait for a decision; without RUN, of the newest.
+
+    Those that did not pass their checks are marked.
+    """
+    expression = condition(where)
     review = App.open(project).review(run)
-    rows = review.offered(tasks, states=None if all_states else ("pending", "conflict"))
-    for row in rows:
-        if stat:
-            counts = f"+{row.change.added} -{row.change.removed}"
-            click.echo(f"{printable(row.change.path)} | {counts} | {row.task_id} | {row.state}")
-        else:
-            note(f"# {row.task_id} {printable(row.node)} ({row.state})")
-            click.echo(paint(row.change.diff()), nl=False)
-    if not rows:
-        note(f"run {review.run_id} has no changes that wait")
+    heads = review.heads(tasks, None if options["all_states"] else ("pending", "conflict"), expression)
+    for head in heads:
+        if options["stat"]:
+            marks = f"+{head.added} -{head.removed} | {head.task_id} | {head.marks}"
+            click.echo(f"{printable(head.path)} | {marks}")
+        elif (row := review.store.get(head.id)) is not None:
+            note(f"# {row.task_id} {printable(row.node)} ({row.marks})")
+            for check in row.checks:
+                if not check["passed"]:
+                    note(f"#   {printable(check['check'])}: {printable(check['detail'])}")
+            click.echo(paint(_three_ways(review.live(row), row) if options["three"] else row.change.diff()), nl=False)
+    if not heads:
+        note(f"run {review.run_id} has no changes that {'are meant' if options['all_states'] else 'wait'}")
     return 0
 
 
+def _three_ways(live: bytes | None, row: OfferedChange) -> str:
+    """Return the change as a diff from the file as it is now; where both changed the same lines, all three sides."""
+    from engine.workspace import three_way_diff
+
+    return three_way_diff(row.change, live, row.task_id)
+
+
 @click.command()
-@run_argument
-@task_option
-@project_option
-def accept(run: str | None, tasks: Sequence[str], project: Path | None) -> int:
+@chosen
+@click.option("--merge", is_flag=True, help="Merge into files that were edited meanwhile, where that comes clean.")
+@click.option("--failing", is_flag=True, help="Also take changes that did not pass their checks.")
+def accept(
+    run: str | None, tasks: Sequence[str], where: str | None, project: Path | None, merge: bool, failing: bool
+) -> int:
     """Write the changes of a run into the project; refuses a file that changed since the task read it."""
+    expression = condition(where)
     review = App.open(project).review(run)
-    return _report(review.run_id, review.accept(tasks), "accepted")
+    return _report(review.run_id, review.accept(tasks, expression, merge=merge, failing=failing), "accepted")
 
 
 @click.command()
-@run_argument
-@task_option
-@project_option
-def reject(run: str | None, tasks: Sequence[str], project: Path | None) -> int:
+@chosen
+def reject(run: str | None, tasks: Sequence[str], where: str | None, project: Path | None) -> int:
     """Drop the changes of a run."""
+    expression = condition(where)
     review = App.open(project).review(run)
-    return _report(review.run_id, review.reject(tasks), "rejected")
+    return _report(review.run_id, review.reject(tasks, expression), "rejected")
+
+
+@click.command()
+@chosen
+def undo(run: str | None, tasks: Sequence[str], where: str | None, project: Path | None) -> int:
+    """Take the accepted changes of a run out of the project's files again; they wait as before.
+
+    Lines that were edited since are kept, if they don't touch what the change did; else it is refused and stays.
+    """
+    expression = condition(where)
+    review = App.open(project).review(run)
+    return _report(review.run_id, review.undo(tasks, expression), "undone")
 
 
 def _report(run_id: str, decisions: Sequence[Decision], wanted: str) -> int:
@@ -77,5 +124,6 @@ def _report(run_id: str, decisions: Sequence[Decision], wanted: str) -> int:
     for decision in decisions:
         if decision.state != wanted:
             click.echo(f"{decision.state}: {printable(decision.path)}: {printable(decision.reason)}")
-    click.echo(f"run {run_id}: {done} changes {wanted}" if decisions else f"run {run_id}: nothing waits for a decision")
+    nothing = "nothing was accepted" if wanted == "undone" else "nothing waits for a decision"
+    click.echo(f"run {run_id}: {count(done, 'change')} {wanted}" if decisions else f"run {run_id}: {nothing}")
     return 0 if done == len(decisions) else 1

@@ -78,6 +78,12 @@ class ChangeHead:
         """The names of the checks that did not pass, each once."""
         return list(dict.fromkeys(str(check["check"]) for check in self.checks if not check["passed"]))
 
+    @property
+    def marks(self) -> str:
+        """Its state, and what else a person should know at first sight."""
+        failing = "" if self.passed else f", not passing: {', '.join(self.failed_checks)}"
+        return f"{self.state}{', edited' if self.edited else ''}{failing}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedChange(ChangeHead):

@@ -13,6 +13,7 @@ from engine.workspace import (
     ChangeHead,
     ChangeStore,
     Decision,
+    LiveFile,
     OfferedChange,
     Selection,
     accept,
@@ -65,6 +66,14 @@ class Review:
             row = self.store.get(head.id)
             if row is not None:
                 yield row
+
+    def live(self, head: ChangeHead) -> bytes | None:
+        """Return what the file of a change holds now; None when it does not exist.
+
+        Raises:
+            WorkspaceError: It cannot be read.
+        """
+        return LiveFile(self._root, head.path).read()
 
     def accept(
         self,
