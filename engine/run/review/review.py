@@ -107,6 +107,7 @@ class Review:
 
     def reject_these(self, numbers: Iterable[int]) -> list[Decision]:
         """Drop the waiting changes of these numbers."""
+        self.tell()
         return self._logged(reject(self.store, self.run_id, selection=Selection(numbers=set(numbers))))
 
     def undo(self, patterns: Sequence[str] = (), where: Condition | None = None) -> list[Decision]:
@@ -115,6 +116,7 @@ class Review:
 
     def undo_these(self, numbers: Iterable[int]) -> list[Decision]:
         """Take the accepted changes of these numbers out of the project's files."""
+        self.tell()
         chosen = Selection(numbers=set(numbers))
         return self._logged(undo(self.store, self._root, self.run_id, chosen, verify=parse_problem))
 
@@ -151,6 +153,7 @@ class Review:
             self.store.told([head for head, _ in waiting])
 
     def _accept(self, selection: Selection) -> list[Decision]:
+        self.tell()
         return self._logged(accept(self.store, self._root, self.run_id, verify=parse_problem, selection=selection))
 
     def _logged(self, decisions: list[Decision]) -> list[Decision]:
