@@ -95,7 +95,7 @@ def test_a_conflict_is_shown_from_three_sides() -> None:
     assert "made or deleted" in three_way_diff(Change("f", None, b"x\n"), b"y\n", "t-1")
 
 
-MODULE = b'''\
+MODULE = b"""\
 import os
 def one(a): return a
 def two(b): return b
@@ -112,7 +112,7 @@ class Thing(Base):
     after = 2
 async def six(): pass
 seven = lambda: 7
-'''
+"""
 
 
 def spans(source: bytes = MODULE, path: str = "m.py", language: str = "python") -> dict[str, tuple[int, int]]:
@@ -139,7 +139,7 @@ def rewritten(name: str, how: str) -> Change:
     elif how == "append":
         text += f"\n{indent}# after {name}"
     elif how == "docstring":
-        head, colon, body = text.partition(":\n") if ":\n" in text else text.partition(": ")
+        head, _, body = text.partition(":\n") if ":\n" in text else text.partition(": ")
         body = body.lstrip("\n ")
         text = f'{head}:\n{indent}    """{name}"""\n{indent}    {body}'
     else:
@@ -209,7 +209,9 @@ def test_the_same_node_and_what_is_outside_of_it_go_by_lines() -> None:
     same = [rewritten("three", "docstring"), rewritten("three", "decorate")]
     assert bring_in(same) == bring_in(same[::-1]) is not None
     assert bring_in([rewritten("one", "docstring"), rewritten("one", "rewrite")]) is None
-    importing = Change("m.py", MODULE, b"import re\n" + MODULE.replace(b"return c", b"return re"), span=spans()["three"])
+    importing = Change(
+        "m.py", MODULE, b"import re\n" + MODULE.replace(b"return c", b"return re"), span=spans()["three"]
+    )
     assert own_span(importing) is None
     assert bring_in([importing, rewritten("one", "docstring")]) is not None
     assert bring_in([importing, rewritten("three", "rewrite")]) is None
