@@ -134,9 +134,11 @@ class Choices:
         """Resolve how a plan is executed."""
         from engine.run import RunSettings
 
+        budget = self.config.run.budget.model_dump() | dict(request.budget)
+        concurrency = request.concurrency or self.config.run.concurrency or backend.concurrency
         return RunSettings(
-            concurrency=request.concurrency or self.config.run.concurrency or backend.concurrency,
-            seconds=self.config.run.seconds,
+            concurrency=concurrency,
+            seconds=request.budget.get("seconds", self.config.run.seconds),
             targets=tuple(str(target) for target in request.targets),
             on_failure=request.on_failure or self.config.run.on_failure,
             attempts=self.config.run.attempts,
@@ -147,6 +149,8 @@ class Choices:
                 "adapter": request.adapter,
                 "params": dict(request.params),
                 "seed": request.seed,
+                "concurrency": concurrency,
+                "budget": {kind: amount for kind, amount in budget.items() if amount is not None},
             },
         )
 

@@ -85,7 +85,7 @@ class PaceChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlanned(Event):
-    """Discovery is done; `notes` says what was left out and why."""
+    """Discovery is done; `notes` says what was left out and why, `cached` how many tasks the cache is known to have."""
 
     type: ClassVar[str] = "run:planned"
     method: ClassVar[str] = "on_run_plan"
@@ -93,6 +93,7 @@ class RunPlanned(Event):
     nodes: int
     tasks: int
     notes: tuple[str, ...] = ()
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,64 +5,21 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from engine.events import Event, TaskRow, TaskSum
+from engine.events import TaskRow, TaskSum
+from engine.run.flights import Ending, Flight, place_of
 from engine.run.rates import Window
 
 _FAILURES = 20
 _CAUSES = 50
 
 
-@dataclass(slots=True)
-class Flight:
-    """A task that runs.
-
-    Attributes:
-        task_id: The task.
-        bundle: The bundle's name.
-        place: `file:line node`; not yet made printable.
-        since: When it started doing what it does, in seconds since 1970.
-        turn: The turn that it is in, from 1; 0 before the first.
-        doing: What it does: `starts`, `waits for the model`, `runs TOOL`, `reads on` between them.
-        prompt_tokens: Of its turns so far.
-        completion_tokens: Of its turns so far.
-    """
-
-    task_id: str
+class _Ended(NamedTuple):
     bundle: str
-    place: str
-    since: float
-    turn: int = 0
-    doing: str = "starts"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A task that ended without being finished.
-
-    Attributes:
-        task_id: The task.
-        bundle: The bundle's name.
-        place: `file:line node`.
-        outcome: failed, stopped, parked or skipped.
-        cause: The reason, in the engine's words.
-        error: What went wrong, in the words of whoever said it.
-    """
-
-    task_id: str
-    bundle: str
-    place: str
     outcome: str
     cause: str
-    error: str
-
-
-def as_mapping(event: Event, time: float) -> dict[str, Any]:
-    """Return an event that just happened as the log gives it back; nothing large is copied."""
-    return {"type": event.type, "time": time, "run_id": event.run_id, "task_id": event.task_id, **event.payload()}
+    cached: bool
 
 
 @dataclass(slots=True)
@@ -77,6 +34,7 @@ class Tally:
         planned: Number of tasks, as far as it was said.
         counts: Ended tasks by outcome.
         bundles: Ended tasks by bundle's name and outcome.
+        expected: Tasks that are known to come from the cache, ended or not.
         cached: Ended tasks whose result came from the cache.
         changes: Changes offered.
         prompt_tokens: Of ended tasks, without what the cache saved.
@@ -98,6 +56,7 @@ class Tally:
     planned: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     bundles: dict[str, Counter[str]] = field(default_factory=dict)
+    expected: int = 0
     cached: int = 0
     changes: int = 0
     prompt_tokens: int = 0
@@ -110,7 +69,7 @@ class Tally:
     causes: Counter[tuple[str, str]] = field(default_factory=Counter)
     pace: tuple[int, str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    _ended: dict[str, tuple[str, str, bool]] = field(default_factory=dict, repr=False)
+    _ended: dict[str, _Ended] = field(default_factory=dict, repr=False)
     _tasks: Window | None = field(default=None, repr=False)
     _tokens: Window | None = field(default=None, repr=False)
 
@@ -141,6 +100,16 @@ class Tally:
         """Whether the run ended."""
         return self.status not in ("planning", "running")
 
+    def clock(self, now: float) -> float:
+        """Return the time that counts: that of the end where the run is over."""
+        return self.now if self.is_over else max(now, self.now)
+
+    def end(self, status: str, ended: float | None = None) -> None:
+        """Take note that the run is over, also without a word of its own."""
+        self.status = status
+        self.now = max(self.now, ended or 0.0)
+        self.flights.clear()
+
     def tokens(self) -> tuple[int, int]:
         """Return the prompt and the completion tokens that were used, those of tasks in flight among them."""
         flights = self.flights.values()
@@ -151,21 +120,20 @@ class Tally:
 
     def tasks_per_second(self, now: float) -> float | None:
         """Return how many tasks end per second of late, those from the cache aside; None before the first."""
-        return self._tasks.rate(max(now, self.now)) if self._tasks else None
+        return self._tasks.rate(self.clock(now)) if self._tasks else None
 
     def tokens_per_second(self, now: float) -> float | None:
         """Return how many tokens the model writes per second of late; None before the first."""
-        return self._tokens.rate(max(now, self.now)) if self._tokens else None
+        return self._tokens.rate(self.clock(now)) if self._tokens else None
 
-    def seconds_left(self, now: float, cached: int = 0) -> float | None:
+    def seconds_left(self, now: float) -> float | None:
         """Estimate how long the rest takes at the pace of late; None where that is not known.
 
         Args:
             now: The time, in seconds since 1970.
-            cached: How many tasks of the whole run are known to come from the cache, which takes no time.
         """
-        left = self.total - self.done - max(0, cached - self.cached)
-        if left <= 0:
+        left = self.total - self.done - max(0, self.expected - self.cached)
+        if left <= 0 or self.is_over:
             return 0.0
         rate = self.tasks_per_second(now)
         return left / rate if rate else None
@@ -178,8 +146,7 @@ class Tally:
             rows: Its tasks that run, and those that ended without being finished.
             started: When the run began.
         """
-        self.status, self.started = "running", started
-        self._tasks, self._tokens = Window(started), None
+        self.status, self.started, self.now = "running", started, max(self.now, started)
         for row in sums:
             self.planned += row.tasks
             if row.state not in ("planned", "running"):
@@ -197,17 +164,34 @@ class Tally:
             return
         self.prompt_tokens += row.prompt_tokens
         self.completion_tokens += row.completion_tokens
-        if row.state != "skipped" and self._tasks is not None:
-            self._tasks.add(self.now, row.tasks)
 
     def _restore_row(self, row: TaskRow) -> None:
         place = f"{row.file}:{row.line} {row.node}"
         if row.state == "running":
-            self.flights[row.task_id] = Flight(row.task_id, row.bundle, place, self.now)
+            self.flights[row.task_id] = Flight(row.task_id, row.bundle, place)
             return
-        self._ended[row.task_id] = (row.bundle, row.state, bool(row.cached))
+        self._ended[row.task_id] = _Ended(row.bundle, row.state, row.reason, bool(row.cached))
         self.causes[row.state, row.reason] += 1
         self.endings.append(Ending(row.task_id, row.bundle, place, row.state, row.reason, row.error or row.reason))
+
+    def glance(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Learn from the newest events that `restore` counted what tasks in flight do, and the pace.
+
+        Args:
+            events: The events up to the number of the sums, in order.
+        """
+        for event in events:
+            self.now = max(self.now, float(event.get("time") or 0.0))
+            if self._tasks is None:
+                self._tasks, self._tokens = Window(self.now), Window(self.now)
+            take = self._GLANCES.get(event["type"])
+            if take is not None:
+                take(self, event)
+        if self._tasks is None or not self._tasks.count():
+            self._tasks = Window(self.started or self.now)
+            ran = self.done - self.cached - self.counts["skipped"]
+            if ran > 0:
+                self._tasks.add(self.now, ran)
 
     # -- one method per kind of event
 
@@ -223,15 +207,19 @@ class Tally:
         self.settings = event.get("settings") or {}
 
     def _run_resumed(self, event: Mapping[str, Any]) -> None:
+        from engine.run.resume import BROKEN_OFF
+
         self._begin(event)
         self.planned = max(self.planned, event["done"] + event["left"])
+        for task_id in [task_id for task_id, ended in self._ended.items() if ended.cause in BROKEN_OFF]:
+            self._uncount(task_id)
 
     def _run_planned(self, event: Mapping[str, Any]) -> None:
         self.planned = event["tasks"]
+        self.expected = int(event.get("cached") or 0)
 
     def _run_finished(self, event: Mapping[str, Any]) -> None:
-        self.status = event["status"]
-        self.flights.clear()
+        self.end(event["status"])
 
     def _pace_changed(self, event: Mapping[str, Any]) -> None:
         self.pace = (event["limit"], event["reason"])
@@ -240,24 +228,28 @@ class Tally:
         task_id = event["task_id"]
         self._uncount(task_id)
         self.flights.pop(task_id, None)
-        self.flights[task_id] = Flight(task_id, event["bundle"], _place(event), self.now)
+        self.flights[task_id] = Flight(task_id, event["bundle"], place_of(event), self.now)
 
     def _task_finished(self, event: Mapping[str, Any]) -> None:
         task_id, bundle, outcome = event["task_id"], event["bundle"], event["outcome"]
         self._uncount(task_id)
         self.flights.pop(task_id, None)
         cached = bool(event.get("cached"))
-        self._ended[task_id] = (bundle, outcome, cached)
+        self._ended[task_id] = _Ended(bundle, outcome, event.get("reason") or "", cached)
         self.counts[outcome] += 1
         self.bundles.setdefault(bundle, Counter())[outcome] += 1
         self.cached += cached
         self.changes += len(event.get("changed_files") or ())
         self._spend(event, cached=cached)
-        if not cached and outcome != "skipped":
-            self._tasks = self._tasks or Window(self.now)
-            self._tasks.add(self.now)
+        self._pass(event)
         if outcome != "finished":
             self._note_ending(event)
+
+    def _pass(self, event: Mapping[str, Any]) -> None:
+        """Count a task for the pace, unless it took no time."""
+        if not event.get("cached") and event["outcome"] != "skipped":
+            self._tasks = self._tasks or Window(self.now)
+            self._tasks.add(self.now)
 
     def _spend(self, event: Mapping[str, Any], *, cached: bool) -> None:
         usage = event.get("usage") or {}
@@ -275,18 +267,16 @@ class Tally:
         key = (outcome, cause)
         self.causes[key if key in self.causes or len(self.causes) < _CAUSES else (outcome, "other")] += 1
         words = event.get("error") or event.get("summary") or cause
-        self.endings.append(Ending(event["task_id"], event["bundle"], _place(event), outcome, cause, words))
+        self.endings.append(Ending(event["task_id"], event["bundle"], place_of(event), outcome, cause, words))
 
     def _uncount(self, task_id: str) -> None:
         """Forget that a task ended: it is tried again."""
         known = self._ended.pop(task_id, None)
         if known is None:
             return
-        bundle, outcome, cached = known
-        self.counts[outcome] -= 1
-        if bundle in self.bundles:
-            self.bundles[bundle][outcome] -= 1
-        self.cached -= cached
+        self.counts[known.outcome] -= 1
+        self.bundles[known.bundle][known.outcome] -= 1
+        self.cached -= known.cached
 
     def _turn(self, event: Mapping[str, Any], doing: str) -> None:
         flight = self.flights.get(event["task_id"])
@@ -309,6 +299,9 @@ class Tally:
 
     def _tool_called(self, event: Mapping[str, Any]) -> None:
         self.tool_calls += 1
+        self._tool_runs(event)
+
+    def _tool_runs(self, event: Mapping[str, Any]) -> None:
         self._turn(event, f"runs {event['tool']}")
 
     def _tool_returned(self, event: Mapping[str, Any]) -> None:
@@ -327,7 +320,12 @@ class Tally:
         "tool:called": _tool_called,
         "tool:returned": _tool_returned,
     }
-
-
-def _place(event: Mapping[str, Any]) -> str:
-    return f"{event['file']}:{event['line']} {event['node']}"
+    # What events tell of those that they are about, beside the sums.
+    _GLANCES: ClassVar[dict[str, Callable[[Tally, Mapping[str, Any]], None]]] = {
+        "pace:changed": _pace_changed,
+        "task:finished": _pass,
+        "model:requested": _model_requested,
+        "model:responded": _model_responded,
+        "tool:called": _tool_runs,
+        "tool:returned": _tool_returned,
+    }
