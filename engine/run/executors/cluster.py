@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from typing import Any
@@ -14,11 +15,13 @@ from engine.errors import ConfigError, MissingExtraError
 
 # Shared memory of a cluster that is made here: what travels is small.
 _STORE = 256 * 1024 * 1024
+# Seconds for the head of a cluster to answer: Ray itself would try for many minutes.
+_ANSWER = 5.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # A driver that waits for a cluster that is gone ends sooner.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    # Ray prints what its daemons say on stdout; that a worker died is told by the run.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
 }
 
 
@@ -36,11 +39,6 @@ async def connected(address: str | None) -> AsyncIterator[Any]:
     """
     if find_spec("ray") is None:
         raise MissingExtraError("--executor ray", "ray")
-    if address is not None and address.startswith("ray://"):
-        raise ConfigError(
-            f"run.ray is {address}, the address of a Ray client: start the run on a machine of the cluster, with "
-            f"run.ray: auto"
-        )
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import ray
@@ -58,34 +56,46 @@ async def connected(address: str | None) -> AsyncIterator[Any]:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    """Connect, or make a cluster where none was named and none is there."""
-    if address is not None:
-        _init(ray, address)
-        return
+    """Connect to the cluster that was named, or that is there, or to a new one."""
+    found = _find(address)
+    if found is None or (found != "local" and not _answers(found)):
+        if address is not None or os.environ.get("RAY_ADDRESS"):
+            raise ConfigError(
+                f"there is no Ray cluster at {found or address} (run.ray in engine.yaml, or RAY_ADDRESS): ray start "
+                f"--head makes one"
+            )
+        found = "local"
+    made = {"include_dashboard": False, "object_store_memory": _STORE} if found == "local" else {}
     try:
-        _init(ray, os.environ.get("RAY_ADDRESS") or "auto")
-    except _NoClusterError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise
-        _init(ray, "local")
+        ray.init(found, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **made)
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as exc:
+        where = "no Ray cluster can be made here" if made else f"the Ray cluster at {found} cannot be used"
+        raise ConfigError(f"{where}: {' '.join(str(exc).split())[:500]}") from exc
 
 
-class _NoClusterError(ConfigError):
-    """There is no cluster at the address."""
+def _find(address: str | None) -> str | None:
+    """Return the address that Ray would choose; None where it finds no cluster."""
+    from ray._private.services import get_ray_address_from_environment
+
+    named: str | None = None
+    if address not in (None, "auto"):
+        named = address
+    else:
+        with contextlib.suppress(ConnectionError):
+            named = get_ray_address_from_environment(address, None)
+    if named is not None and named.startswith("ray://"):
+        raise ConfigError(
+            f"{named} is the address of a Ray client (run.ray in engine.yaml, or RAY_ADDRESS): start the run on a "
+            f"machine of the cluster, with run.ray: auto"
+        )
+    return named
 
 
-def _init(ray: Any, address: str) -> None:
-    made = {"include_dashboard": False, "object_store_memory": _STORE} if address == "local" else {}
+def _answers(address: str) -> bool:
+    """Whether something listens where the head of a cluster should."""
+    host, _, port = address.rpartition(":")
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **made)
-    except ConnectionError as exc:
-        raise _NoClusterError(
-            f"there is no Ray cluster at {address} (run.ray in engine.yaml, or RAY_ADDRESS): ray start --head makes one"
-        ) from exc
-    except (RuntimeError, ValueError, OSError) as exc:
-        raise ConfigError(f"the Ray cluster at {address} cannot be used: {_line(exc)}") from exc
-
-
-def _line(exc: BaseException) -> str:
-    """Return what an error of Ray says, as one line."""
-    return " ".join(str(exc).split())[:500]
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
