@@ -13,6 +13,7 @@ from engine.kernel import Prices, SharedBudget
 from engine.messages import Message
 from engine.run.editor import NodeEditor
 from engine.run.externals import Submission, make_externals
+from engine.run.note import with_note
 from engine.run.plan import Task
 from engine.run.routing import Router
 from engine.run.tools import with_context
@@ -62,7 +63,7 @@ class Stage(contextlib.AbstractAsyncContextManager["Stage"]):
         bundle = self.task.bundle
         fresh = await bundle.run_context(self.services.scripts, self.externals, each=each, inputs=self.variables)
         self.variables["context"] = {**self.variables["context"], **fresh}
-        return bundle.render_prompt(self.variables)
+        return with_note(bundle.render_prompt(self.variables), self.task.note)
 
     def environment(self) -> ToolEnvironment:
         """Return what the engine gives to each call."""

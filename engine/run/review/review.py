@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.events import ChangeDecided, EventLog
 from engine.run.checks import parse_problem
@@ -119,6 +120,21 @@ class Review:
         self.tell()
         chosen = Selection(numbers=set(numbers))
         return self._logged(undo(self.store, self._root, self.run_id, chosen, verify=parse_problem))
+
+    def edit(
+        self, head: ChangeHead, after: bytes | None, checks: Mapping[int, Sequence[Mapping[str, Any]]]
+    ) -> OfferedChange | None:
+        """Put what a person wrote in place of a waiting change; returns it, or None when it does not wait any more.
+
+        Args:
+            head: The change.
+            after: What the file is to hold; None deletes it.
+            checks: What the checks say now, for the number of each change of the task that waits.
+        """
+        with self.store.deciding():
+            done = self.store.edit(head, after, checks)
+        self.tell()
+        return self.store.get(head.id) if done else None
 
     def events(self, decisions: Sequence[Decision]) -> list[ChangeDecided]:
         """Return the decisions as events."""
