@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 WRITER = """
 import sys
@@ -64,3 +67,20 @@ def start_engine(*argv: object, cwd: Path, **env: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def on_small_disk(folder: Path, size: str, code: str, *args: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code with a file system of its own, of a size such as `1m`, at a folder; only the process sees it.
+
+    Where the machine allows no such thing, the test is skipped.
+    """
+    inside = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
+    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    command = [*unshare, "sh", "-c", inside, "sh", size, str(folder)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*command, "true"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("no file system can be mounted here")
+    command += [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

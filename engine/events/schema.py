@@ -14,6 +14,31 @@ WAL_LIMIT = 16 * 2**20
 """Bytes that the write-ahead log keeps between two uses; while a reader holds on to the past it may be longer."""
 _NOT_WRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 
+# What the events of earlier runs tell of their tasks: who started, and what came of it.
+_STARTED_BEFORE = """
+    INSERT INTO tasks
+    SELECT run_id, task_id, row_number() OVER (PARTITION BY run_id ORDER BY seq) - 1,
+        json_extract(data, '$.bundle'), '', json_extract(data, '$.node_id'), json_extract(data, '$.node'), '',
+        json_extract(data, '$.file'), json_extract(data, '$.line'),
+        'running', '', NULL, 1, 0, 0, 0, 0, 0
+    FROM events WHERE type = 'task:started' AND json_valid(data)
+    ON CONFLICT (run_id, task_id) DO NOTHING
+"""
+_FINISHED_BEFORE = """
+    INSERT INTO tasks
+    SELECT run_id, task_id, -1,
+        json_extract(data, '$.bundle'), '', json_extract(data, '$.node_id'), json_extract(data, '$.node'), '',
+        json_extract(data, '$.file'), json_extract(data, '$.line'),
+        json_extract(data, '$.outcome'), json_extract(data, '$.reason'), json_extract(data, '$.error'), 1,
+        json_extract(data, '$.seconds'), json_extract(data, '$.usage.prompt_tokens'),
+        json_extract(data, '$.usage.completion_tokens'),
+        json_array_length(data, '$.changed_files'), 0
+    FROM events WHERE type = 'task:finished' AND json_valid(data)
+    ON CONFLICT (run_id, task_id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+        error = excluded.error, seconds = excluded.seconds, prompt_tokens = excluded.prompt_tokens,
+        completion_tokens = excluded.completion_tokens, changes = excluded.changes
+"""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE runs (
@@ -34,6 +59,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             seconds REAL NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
             changes INTEGER NOT NULL, cached INTEGER NOT NULL, PRIMARY KEY (run_id, task_id)
         ) WITHOUT ROWID""",
+        _STARTED_BEFORE,
+        _FINISHED_BEFORE,
+        "DROP INDEX runs_by_start",
     ),
 )
 """The statements that lead from version N to N + 1, at place N; the file's version is its `user_version`."""
