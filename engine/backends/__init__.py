@@ -5,6 +5,7 @@ from engine.backends.base import Backend, Completion, CompletionRequest
 from engine.backends.canary import Enforcement, in_force
 from engine.backends.dialects import DIALECTS
 from engine.backends.embedded import EmbeddedBackend
+from engine.backends.identity import identity_of
 from engine.backends.openai_backend import OpenAIBackend
 from engine.backends.tap import StreamTap
 from engine.backends.vllm_server import VllmServer
@@ -24,6 +25,7 @@ __all__ = [
     "StreamTap",
     "VllmServer",
     "Weights",
+    "identity_of",
     "in_force",
     "is_present",
     "pull",

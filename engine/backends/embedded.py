@@ -86,6 +86,11 @@ class EmbeddedBackend:
         return self.weights.plugin
 
     @property
+    def context(self) -> int:
+        """Tokens of context of each request."""
+        return self._supervisor.settings.n_ctx
+
+    @property
     def pid(self) -> int | None:
         """The child's process id, or None when none runs."""
         return self._supervisor.pid

@@ -6,7 +6,7 @@ from engine.workspace.commands import CommandLimits, CommandRunner
 from engine.workspace.live import LiveFile
 from engine.workspace.offered import WAITING, ChangeHead, Offer, OfferedChange
 from engine.workspace.overlay import Workspace
-from engine.workspace.project import Project
+from engine.workspace.project import Project, Snapshot
 from engine.workspace.reads import Reads
 from engine.workspace.store import ChangeStore
 from engine.workspace.threeway import Merged, merge
@@ -27,6 +27,7 @@ __all__ = [
     "OfferedChange",
     "Project",
     "Reads",
+    "Snapshot",
     "Selection",
     "ViewLimits",
     "Workspace",

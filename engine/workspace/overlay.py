@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import PermissionDenied, WorkspaceError
-from engine.files import glob_match, is_private, matches_any, normalise
+from engine.files import glob_match, is_private, matches_any
 from engine.workspace.change import Change
 from engine.workspace.project import MAX_FILE_BYTES, Project, State
 from engine.workspace.reads import Reads, digest_of, digest_of_error, digest_of_value
@@ -33,15 +33,16 @@ class Workspace:
     Args:
         root: The project's root.
         permissions: The bundle's permissions.
+        project: The project's files below the overlay, where several workspaces share what was read of them.
 
     Attributes:
         reads: What was learned about the project's own files.
     """
 
-    def __init__(self, root: Path, permissions: Permissions) -> None:
+    def __init__(self, root: Path, permissions: Permissions, *, project: Project | None = None) -> None:
         self.permissions = permissions
         self.reads = Reads()
-        self._project = Project(root, permissions)
+        self._project = project or Project(root, permissions)
         self.root = self._project.root
         self._seen: dict[str, State] = {}
         self._written: dict[str, State] = {}
@@ -225,7 +226,7 @@ class Workspace:
 
     def _normalised(self, path: str) -> str:
         try:
-            name = normalise(self._project.spelled, path)
+            name = self._project.normalised(path)
         except WorkspaceError as error:
             self.reads.note("link", path, partial(digest_of_error, error))
             raise

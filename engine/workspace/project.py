@@ -84,6 +84,14 @@ class Project:
         return "free"
 
     def _link(self, path: str) -> str:
+        return self.normalised(path)
+
+    def normalised(self, path: str) -> str:
+        """Return the one spelling of a path, relative to the root.
+
+        Raises:
+            WorkspaceError: It leaves the root or cannot be a path.
+        """
         return normalise(self.spelled, path)
 
     def may_read(self, name: str) -> bool:
@@ -173,6 +181,27 @@ class Project:
             return self.live(name).content or b""
         except WorkspaceError:
             return b""  # it vanished or became unreadable since it was listed
+
+
+class Snapshot(Project):
+    """The project's files, each read once: for many workspaces at one moment."""
+
+    def __init__(self, root: Path, permissions: Permissions) -> None:
+        super().__init__(root, permissions)
+        self._states: dict[str, State] = {}
+        self._names: dict[str, str] = {}
+
+    def normalised(self, path: str) -> str:
+        """Return the one spelling of a path, looked up once."""
+        if path not in self._names:
+            self._names[path] = super().normalised(path)
+        return self._names[path]
+
+    def live(self, name: str) -> State:
+        """Return a file as it was when it was first asked for."""
+        if name not in self._states:
+            self._states[name] = super().live(name)
+        return self._states[name]
 
 
 _ANSWERS: dict[str, Callable[[Project, str], str]] = {

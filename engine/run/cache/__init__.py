@@ -8,7 +8,20 @@ from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.run.cache.hit import Hit, saved
+    from engine.run.cache.key import why_uncachable
+    from engine.run.cache.runner import CachedRunner
+    from engine.run.cache.store import Stats, TaskCache
+    from engine.run.cache.using import CacheUse, RunCache
 
-__all__ = ["Hit", "saved"]
+__all__ = ["CacheUse", "CachedRunner", "Hit", "RunCache", "Stats", "TaskCache", "saved", "why_uncachable"]
 
-__getattr__ = lazy(__name__, {"hit": ("Hit", "saved")})
+__getattr__ = lazy(
+    __name__,
+    {
+        "hit": ("Hit", "saved"),
+        "key": ("why_uncachable",),
+        "runner": ("CachedRunner",),
+        "store": ("Stats", "TaskCache"),
+        "using": ("CacheUse", "RunCache"),
+    },
+)

@@ -1,0 +1,209 @@
+"""The cache as one run uses it: what it has for the plan, the results it gives, and what it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Literal
+
+from engine.backends import identity_of
+from engine.errors import ConfigError, EngineError
+from engine.run.cache.entry import Entry, NewEntry
+from engine.run.cache.hit import Hit
+from engine.run.cache.holds import Holds
+from engine.run.cache.insert import chunks
+from engine.run.cache.key import Scene, TaskKey, make_key, make_scene, why_uncachable
+from engine.run.cache.record import text_digest
+from engine.run.cache.replay import result_now
+from engine.run.cache.store import TaskCache
+from engine.run.cache.writer import CacheWriter
+from engine.run.plan import Assignment, Task
+from engine.run.stage import Services
+from engine.run.task import TaskResult
+from engine.workspace import Snapshot
+
+CacheUse = Literal["use", "refresh"]
+"""Read and write; or only write, so that everything is asked anew and kept."""
+
+_CHUNK = 500
+
+
+class RunCache:
+    """One run's way to the cache. A file that cannot be used is a `problem` and never stops a run.
+
+    Args:
+        cache: The cache.
+        services: What the tasks of the run share.
+        use: Whether it is read, or only written.
+    """
+
+    def __init__(self, cache: TaskCache, services: Services, use: CacheUse = "use") -> None:
+        self._cache, self._services, self._use = cache, services, use
+        self._scenes: dict[int, tuple[Assignment, Scene | None]] = {}
+        self._writer = CacheWriter(cache)
+        self._said: str | None = None
+        self._asking = asyncio.Lock()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the cache cannot be used, in one line with the way out; None while it can."""
+        return self._said or self._writer.problem
+
+    async def look(self, tasks: Sequence[Task]) -> dict[str, Hit]:
+        """Return what the cache has for tasks, by their ids; tasks with a note are always asked anew.
+
+        Raises:
+            BackendError: The server does not say what it is.
+        """
+        asked = [task for task in tasks if not task.note and why_uncachable(task.bundle) is None]
+        if self._use != "use" or not asked or not self._cache.path.exists():
+            return {}
+        await self._know({id(task.assignment): task.assignment for task in asked}.values())
+        return await asyncio.to_thread(self._look, asked)
+
+    async def results(self, tasks: Sequence[Task], hits: Mapping[str, Hit]) -> AsyncIterator[list[TaskResult]]:
+        """Yield the results of the tasks that have a hit, many at a time; those that do not hold any more are left out.
+
+        Args:
+            tasks: The tasks.
+            hits: What `look` said.
+        """
+        wanted = [(task, hits[task.task_id]) for task in tasks if task.task_id in hits]
+        for chunk in chunks(wanted, _CHUNK):
+            results = await asyncio.to_thread(self._results, chunk)
+            if results:
+                yield results
+
+    async def keep(self, result: TaskResult) -> None:
+        """Keep the result of a task that finished; others, and those of which nobody knows what they read, are not."""
+        record, task = result.record, result.task
+        kept = result.outcome == "finished" and not result.cached and all(check.passed for check in result.checks)
+        if self._said or not kept or record is None or record.untracked or why_uncachable(task.bundle):
+            return
+        try:
+            await self._know([task.assignment])
+        except (EngineError, OSError) as error:
+            self._said = f"nothing is kept in the cache: {error}"
+            return
+        scene = self._scene(task.assignment)
+        if scene is not None:
+            self._writer.put(_entry(make_key(task, scene), result))
+
+    async def aclose(self) -> None:
+        """Store what waits, and close the file."""
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._cache.close)
+
+    async def key(self, task: Task) -> TaskKey | None:
+        """Return what a task's result is stored under; None where it is never kept.
+
+        Raises:
+            BackendError: The server does not say what it is.
+        """
+        await self._know([task.assignment])
+        scene = self._scene(task.assignment)
+        return None if scene is None else make_key(task, scene)
+
+    async def _know(self, assignments: Iterable[Assignment]) -> None:
+        """Find out what determines the results of assignments, beside their nodes."""
+        async with self._asking:
+            for assignment in assignments:
+                if id(assignment) not in self._scenes:
+                    # The assignment is held, so that its id stays its own.
+                    self._scenes[id(assignment)] = assignment, await self._made(assignment)
+
+    async def _made(self, assignment: Assignment) -> Scene | None:
+        if why_uncachable(assignment.bundle) is not None:
+            return None
+        served = await identity_of(self._services.backend, assignment.model)
+        return await asyncio.to_thread(make_scene, assignment, served)
+
+    def _scene(self, assignment: Assignment) -> Scene | None:
+        return self._scenes[id(assignment)][1]
+
+    def _look(self, tasks: Sequence[Task]) -> dict[str, Hit]:
+        keys = {}
+        for task in tasks:
+            scene = self._scene(task.assignment)
+            if scene is not None:
+                keys[task.task_id] = make_key(task, scene).digest
+        found = self._found(keys.values())
+        holds = Holds(self._services.root)
+        hits = {}
+        for task in tasks:
+            entry = _match(task, found.get(keys.get(task.task_id, ""), ()), holds)
+            if entry is not None:
+                hits[task.task_id] = entry.as_hit()
+        return hits
+
+    def _found(self, keys: Iterable[str]) -> dict[str, list[Entry]]:
+        try:
+            with self._cache:
+                return self._cache.find(keys)
+        except ConfigError as error:
+            self._said = str(error)
+            return {}
+
+    def _results(self, wanted: Sequence[tuple[Task, Hit]]) -> list[TaskResult]:
+        try:
+            entries = {entry.id: entry for entry in self._cache.entries([hit.entry for _, hit in wanted])}
+            writes = self._cache.writes(list(entries.values()))
+        except ConfigError as error:
+            self._said = str(error)
+            return []
+        projects: dict[int, Snapshot] = {}
+        found, taken = [], []
+        for task, hit in wanted:
+            entry = entries.get(hit.entry)
+            if entry is None or entry.key != hit.key or entry.id not in writes:
+                continue
+            permissions = task.bundle.manifest.permissions
+            project = projects.setdefault(id(permissions), Snapshot(self._services.root, permissions))
+            result = result_now(task, entry, writes[entry.id], project)
+            if result is not None:
+                found.append(result)
+                taken.append(entry.id)
+        self._writer.touch(taken)
+        return found
+
+
+def _match(task: Task, entries: Iterable[Entry], holds: Holds) -> Entry | None:
+    """Return the newest entry for which everything that was read is the same now."""
+    source = text_digest(task.node.text.replace("\r\n", "\n"))
+    permissions = task.bundle.manifest.permissions
+    for entry in entries:
+        try:
+            if entry.source in (None, source) and holds.all(entry.questions, permissions):
+                return entry
+        except (TypeError, ValueError):  # a row that was damaged
+            continue
+    return None
+
+
+def _entry(key: TaskKey, result: TaskResult) -> NewEntry:
+    task, record = result.task, result.record
+    assert record is not None  # noqa: S101 - only such results are kept
+    said = {
+        "reason": result.reason,
+        "summary": result.summary,
+        "turns": result.turns,
+        "adapter": result.adapter,
+        "checks": [list(check) for check in result.checks],
+    }
+    return NewEntry(
+        key.digest,
+        key.scene.digest,
+        key.scene.text,
+        task.bundle.name,
+        task.task_id,
+        task.node.node_id,
+        f"{task.node.file_path}::{task.node.qualified_name}",
+        key.node,
+        key.note,
+        record.reads,
+        record.source,
+        said,
+        result.usage,
+        result.seconds,
+        record.writes,
+    )
