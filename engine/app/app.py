@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from engine.bundle import Bundle
     from engine.discovery import Discovery
     from engine.manifest import EngineConfig
-    from engine.run import Plan, Review, Session
+    from engine.run import Plan, Review, Session, TaskResult
     from engine.run.doctor import Check
     from engine.run.enforcement import Enforcer
+    from engine.run.estimate import Count, Estimate
+    from engine.run.measured import Measured
     from engine.run.select import Shard
     from engine.run.since import Since
     from engine.run.testing import CasesRequest, Runner, Subject
+    from engine.workspace import OfferedChange
 
 
 class App:
@@ -131,6 +135,43 @@ class App:
         with self.reader() as log:
             return Review(self.root, ChangeStore(self.root), log.resolve(run_id), self.log)
 
+    async def rerun(
+        self,
+        run_id: str,
+        task_id: str,
+        note: str,
+        *,
+        backend: Backend | None = None,
+        fetch: Fetch | None = None,
+        observers: Sequence[object] = (),
+    ) -> TaskResult:
+        """Run one task of a run again, with what a reviewer says; a new change replaces the one that waits.
+
+        Args:
+            run_id: The run.
+            task_id: The task.
+            note: What the reviewer says.
+            backend: A backend to use instead of the one of the run; it stays open.
+            fetch: Downloads missing weights.
+            observers: Get the task's events, after the log.
+        """
+        from engine.app.rerun import Again, rerun
+
+        again = Again(run_id, task_id, note)
+        return await rerun(self, again, backend=backend, fetch=fetch, observers=observers)
+
+    async def edit(self, review: Review, number: int, after: bytes | None) -> OfferedChange:
+        """Put what a person wrote in place of a waiting change, and run the bundle's checks on it.
+
+        Args:
+            review: The run's changes.
+            number: The change.
+            after: What the file is to hold; None deletes it.
+        """
+        from engine.app.rerun import edit
+
+        return await edit(self, review, number, after)
+
     @contextlib.asynccontextmanager
     async def session(
         self,
@@ -204,7 +245,9 @@ class App:
         """Open what a session needs, and make its plan."""
         from engine.app.executor import ray_options
         from engine.app.recorded import request_to_json
+        from engine.kernel import Prices
         from engine.run import Services, Session
+        from engine.run.budget import run_pool, seconds_left
         from engine.tools import ScriptRunner
         from engine.workspace import ChangeStore
 
@@ -213,11 +256,14 @@ class App:
             if backend is None:
                 stack.push_async_callback(used.aclose)
             scripts = await stack.enter_async_context(ScriptRunner())
-            services = Services(self.root, used, scripts)
-            made = await plan(request, wanted, used)
+            prices = Prices(self.config.prices) if self.config.prices else None
+            services = Services(self.root, used, scripts, run_pool(self.config, request.budget), prices)
+            since = time.time_ns()
+            made = replace(await plan(request, wanted, used), since=since)
             settings = self.choices.settings(request, used)
             settings = replace(settings, ray=ray_options(self.config, request, used, given=backend is not None))
             settings = replace(settings, request=request_to_json(request, self.root, self._place))
+            settings = replace(settings, seconds=seconds_left(settings.seconds, request.budget, made.resumed))
             yield lambda enforcer: Session(made, services, settings, self.log, ChangeStore, enforcer=enforcer)
 
     def _place(self, source: str | Path | Bundle) -> str | Path:
@@ -225,6 +271,26 @@ class App:
         from engine.bundle import Bundle
 
         return source.root if isinstance(source, Bundle) else self.locate(source)
+
+    async def estimate(self, session: Session, counts: Mapping[str, Count]) -> Estimate:
+        """Put together what a planned run is going to take, from earlier runs and the declared prices.
+
+        Args:
+            session: The planned run.
+            counts: Counted first prompts of tasks, by their ids: all of them, or a sample.
+        """
+        from engine.kernel.prices import Prices
+        from engine.run.estimate import estimate
+        from engine.run.measured import measured
+
+        names = {task.bundle.name for task in session.plan.tasks}
+
+        def read() -> Mapping[str, Measured]:
+            with self.reader() as log:
+                return measured(log, names, session.settings.described)
+
+        known, prices = await asyncio.to_thread(read), Prices(self.config.prices)
+        return estimate(session.plan, counts, known, concurrency=session.settings.concurrency, prices=prices)
 
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
         """Check what a run of these bundles needs, or without bundles all that the backend offers.

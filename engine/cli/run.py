@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.app import App, RunRequest
-from engine.cli.console import note, printable, project_option, report_findings
+from engine.cli.console import note, printable, project_option, quiet, report_findings
 from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
 from engine.errors import BundleError, ConfigError
+from engine.run.budget import parse_budget
 from engine.run.select import parse_shard
+
+if TYPE_CHECKING:
+    from engine.run import Session
 
 _AS_GIVEN = (
     "model",
@@ -53,6 +57,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--target", "-t", "targets", multiple=True, required=True, metavar="PATH", help="File or folder.")
 @click.option("--apply", "apply_", is_flag=True, help="Accept the changes at the end of the run.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and the prompt tokens; call no model.")
+@click.option("--all", "every", is_flag=True, help="With --dry-run: list every task, however many there are.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run at most this many tasks: those of the first nodes.")
 @click.option("--node", "nodes", multiple=True, metavar="GLOB", help="Only nodes of this name, id or FILE::NAME.")
 @click.option("--changed-since", metavar="REF", help="Only nodes whose text is not what it was at a git commit.")
@@ -63,6 +68,9 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--plugin", help="The model family, if not the bundle's.")
 @click.option("--base-url", metavar="URL", help="An openai-compatible server to use, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
+@click.option(
+    "--budget", multiple=True, metavar="KIND=N", help="What the run may use: tokens=, cost=, tool_calls= or seconds=."
+)
 @click.option("--executor", type=click.Choice(["local", "ray"]), help="Where tasks run: here, or on a Ray cluster.")
 @click.option(
     "--on-failure",
@@ -91,12 +99,13 @@ def command(**options: Any) -> int:
         nodes=options["nodes"],
         shard=parse_shard(options["shard"]) if options["shard"] is not None else None,
         allow_unconstrained=options["allow_unconstrained"],
+        budget=parse_budget(options["budget"]),
         **{key: options[key] for key in _AS_GIVEN},
     )
     app = App.open(options["project"], request.targets)
     try:
         if options["dry_run"]:
-            return asyncio.run(_dry_run(app, request, as_json=options["as_json"]))
+            return asyncio.run(_dry_run(app, request, every=options["every"], as_json=options["as_json"]))
         return run_to_end(_run(app, request, apply=options["apply_"], as_json=options["as_json"]))
     except BundleError as exc:
         return report_findings(exc)
@@ -105,13 +114,31 @@ def command(**options: Any) -> int:
         raise
 
 
-async def _dry_run(app: App, request: RunRequest, *, as_json: bool) -> int:
-    from engine.cli.plan_view import print_plan
+async def _dry_run(app: App, request: RunRequest, *, every: bool, as_json: bool) -> int:
+    from engine.cli.plan_view import print_json, print_plan
+    from engine.run.estimate import count
 
     async with app.session(request) as session:
-        requests = [await session.render(task) for task in session.plan.tasks]
-        print_plan(session.plan, requests, as_json=as_json)
+        tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
+        counts = await count(tasks, session.render)
+        found = await app.estimate(session, counts)
+        if as_json:
+            print_json(session.plan, counts, found)
+        else:
+            print_plan(session.plan, counts, found, concurrency=session.settings.concurrency, every=every)
     return 0
+
+
+async def note_start(app: App, session: Session) -> None:
+    """Say what a run is going to take, unless `--quiet`; a sample of its prompts is counted for that."""
+    if quiet():
+        return
+    from engine.cli.plan_view import note_plan
+    from engine.run.estimate import count_some
+
+    tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
+    found = await app.estimate(session, await count_some(tasks, session.render))
+    note_plan(found, session.settings.concurrency)
 
 
 async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> int:
@@ -123,6 +150,8 @@ async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> 
             note(f"note: {line}")
         for line in await session.check():
             note(printable(f"warning: {line}"))
+        if not as_json:
+            await note_start(app, session)
         with view:
             result = await session.run([view], apply=apply, mirror=view.mirror)
     return report_result(view, result, app.root)

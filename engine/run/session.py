@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunResumed, RunStarted, StoredEvent
+from engine.run.again import run_again
 from engine.run.cache.hit import Hit
 from engine.run.claim import running
 from engine.run.enforcement import Enforcer
@@ -28,6 +29,8 @@ from engine.run.resume import Resumed
 from engine.run.review import Review, offer_of
 from engine.run.routing import prepare
 from engine.run.schedule import OnFailure, Timetable
+from engine.run.sources import FreshRunner, Sources
+from engine.run.spent import Account
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
@@ -49,6 +52,7 @@ class Plan:
         cached: What the cache has, by task id; `Session.look` fills it in.
         uncachable: Why the results of a bundle are never kept, by its name.
         resumed: The run that is gone on with; the tasks are then those that are left.
+        since: When the files began to be read, in nanoseconds since 1970.
     """
 
     assignments: tuple[Assignment, ...]
@@ -57,6 +61,7 @@ class Plan:
     cached: Mapping[str, Hit] = field(default_factory=dict)
     uncachable: Mapping[str, str] = field(default_factory=dict)
     resumed: Resumed | None = None
+    since: int = 0
 
     @property
     def notes(self) -> list[str]:
@@ -95,6 +100,7 @@ class RunSettings:
         described: The settings in force, for the log.
         request: All that was asked for, as JSON, so that the run can be gone on with.
         ray: How the tasks get onto a cluster; None for a run in this process.
+        cache: How results of earlier runs are made use of; None for not at all.
     """
 
     concurrency: int
@@ -106,6 +112,7 @@ class RunSettings:
     described: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
     ray: RayOptions | None = None
+    cache: CacheUse | None = None
 
 
 def new_run_id() -> str:
@@ -140,10 +147,34 @@ class Session:
         self._open_log, self._open_store = open_log, open_store
         self.run_id = plan.resumed.past.run_id if plan.resumed else new_run_id()
         self._checked: tuple[str, ...] | None = None
+        self._cache = open_run_cache(services, settings.cache)
+        self._looked = False
+        self._account = Account(services)
+
+    @property
+    def settings(self) -> RunSettings:
+        """How the plan is executed."""
+        return self._settings
 
     async def render(self, task: Task) -> Rendered:
         """Return a task's first request; calls no model."""
         return await render_task(task, self._services)
+
+    async def look(self) -> Plan:
+        """Return the plan with what the cache has for it; calls no model and writes nothing.
+
+        Raises:
+            BackendError: The server does not say what it is.
+        """
+        if self._cache is not None and not self._looked:
+            self.plan = await self._cache.planned(self.plan)
+            self._looked = True
+        return self.plan
+
+    @property
+    def cache_problem(self) -> str | None:
+        """Why the cache could not be used, in one line with the way out; None where it could."""
+        return self._cache.problem if self._cache is not None else None
 
     async def check(self) -> tuple[str, ...]:
         """See whether the server has what the plan needs and enforces the constraints that its bundles declare.
@@ -155,19 +186,24 @@ class Session:
             server cannot be asked for it.
 
         Raises:
+            ConfigError: The cost is limited, and the price of a model that is asked is not declared.
             UnenforcedError: A constraint is not in force.
             BackendError: The server cannot be reached, or lacks something.
         """
-        if self._checked is None and not self.plan.tasks and self.plan.resumed is not None:
+        await self.look()
+        used = {task.bundle.name for task in self.plan.tasks if task.task_id not in self.plan.cached}
+        if self._checked is None and not used and (self.plan.cached or self.plan.resumed is not None):
             self._checked = ()  # nobody is going to be asked
         if self._checked is None:
             backend = self._services.backend
-            await backend.model_name()
-            used = {task.bundle.name for task in self.plan.tasks}
+            model = await backend.model_name()
             needed = [one for one in self.plan.assignments if one.bundle.name in used]
+            self._account.check(needed, model)
             left_out = await prepare(backend, needed)
             findings = await self._enforcer.check(needed)
             self.plan = self.plan.without_constraints(findings.bare)
+            if findings.bare and self._cache is not None:
+                self.plan = await self._cache.planned(self.plan)
             self._checked = (*left_out, *findings.notes)
         return self._checked
 
@@ -200,22 +236,56 @@ class Session:
         started = time.monotonic()
         status, decisions = "interrupted", list[Decision]()
         async with contextlib.AsyncExitStack() as stack:
-            runner = await self._make_runner(bus, stack)
+            runner = FreshRunner(await self._make_runner(bus, stack), await self._sources())
             await self._open(bus, log, apply=apply)
             offer, keep = partial(_offer, store, self.run_id), partial(_slim, store, self.run_id)
             executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
             try:
-                for result in self.plan.resumed.settled if self.plan.resumed else ():
-                    await executor.finish(result)
-                status = self._status(await executor.run(self._make_schedule(bus), self._settings.seconds))
-                decisions = await self._accept(bus, store, everything=apply)
+                async with log.guarding():
+                    for result in self.plan.resumed.settled if self.plan.resumed else ():
+                        await executor.finish(result)
+                    taken = await self._take(executor, store)
+                    left = [task for task in self.plan.tasks if task.task_id not in taken]
+                    status = self._status(await executor.run(self._make_schedule(bus, left), self._settings.seconds))
+                    decisions = await self._accept(bus, store, everything=apply)
             finally:
                 # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
                 ended = run_finished(self.run_id, status, executor.results, started, self._earlier)
+                ended = replace(ended, cost=self._account.cost(executor.results))
                 await bus.emit(ended)
         stored = StoredChanges(store, self.run_id, None, ended.changes)
         results, problem = tuple(executor.results), executor.problem
-        return RunResult(self.run_id, status, results, ended.seconds, tuple(decisions), problem, self._earlier, stored)
+        return RunResult(
+            self.run_id,
+            status,
+            results,
+            ended.seconds,
+            tuple(decisions),
+            problem,
+            self._earlier,
+            stored,
+            ended.cost,
+        )
+
+    async def again(self, task: Task, run_id: str, observers: Sequence[object] = ()) -> TaskResult:
+        """Run a task of the plan as one of a run that is over; what it offers replaces what waits of it there.
+
+        Args:
+            task: The task.
+            run_id: The run.
+            observers: Get the task's events, after the log.
+        """
+        await self.check()
+        store = await asyncio.to_thread(self._open_store, self._services.root)
+        log = await asyncio.to_thread(self._open_log)
+        try:
+            return await run_again(task, self._services, run_id, Bus(log, *observers), partial(_offer, store, run_id))
+        finally:
+            await asyncio.to_thread(log.close)
+
+    async def _sources(self) -> Sources:
+        files = dict.fromkeys(task.node.file_path for task in self.plan.tasks)
+        return await asyncio.to_thread(Sources, self._services.root, files, self.plan.since)
 
     @property
     def _earlier(self) -> Earlier:
@@ -229,6 +299,8 @@ class Session:
     async def _open(self, bus: Bus, log: EventLog, *, apply: bool) -> None:
         """Log what is going to be done, before any of it is."""
         await bus.emit(self._opening(apply=apply))
+        if self.plan.resumed is not None:
+            await self._account.go_on(bus, log, self.run_id)
         if self.plan.resumed is None or not self.plan.resumed.past.planned:
             await record_plan(log, self.run_id, self.plan.tasks)
             await bus.emit(self._planned())
@@ -244,7 +316,9 @@ class Session:
 
     def _make_schedule(self, bus: Bus) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
         """Make what decides which task starts next."""
-        return Timetable(self.plan.tasks, self._settings.concurrency, on_failure=self._settings.on_failure)
+        plan, settings = self.plan, self._settings
+        earlier = plan.resumed.rows if plan.resumed else None
+        return Timetable(plan.tasks, settings.concurrency, on_failure=settings.on_failure, earlier=earlier)
 
     def _opening(self, *, apply: bool) -> Event:
         plan, settings, resumed = self.plan, self._settings, self.plan.resumed
@@ -269,6 +343,7 @@ class Session:
             nodes=sum(len(part.nodes) for part in plan.discoveries),
             tasks=len(plan.tasks),
             notes=(*plan.notes, *(self._checked or ())),
+            cached=len(plan.cached),
         )
 
     async def _accept(self, bus: Bus, store: ChangeStore, *, everything: bool) -> list[Decision]:

@@ -34,9 +34,12 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
     else:
         tally.restore(sums, reader.tasks(run_id, _UNFINISHED), record.started)
         tally.glance(reader.events(run_id, after=max(0, seq - _GLANCED), limit=min(seq, _GLANCED)))
+        first = reader.events(run_id, limit=10)
+        tally.expected = sum(int(event.get("cached") or 0) for event in first if event["type"] == "run:planned")
     tally.settings = record.summary.get("settings") or {}
     if record.status != "running":
         tally.end(record.status, record.ended)
+        tally.cost = record.summary.get("cost")
     return tally, seq
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from engine.events import TaskRow, TaskSum
 from engine.run.flights import Ending, Flight, place_of
 from engine.run.rates import Window
+
+if TYPE_CHECKING:
+    from engine.run.results import Earlier
 
 _FAILURES = 20
 _CAUSES = 50
@@ -47,6 +50,7 @@ class Tally:
         causes: How many ended so, by outcome and cause.
         pace: How many requests at once the server gets, and why; None where that was never changed.
         settings: What the run was started with.
+        whole: Whether all its events were seen; cost and tool calls are not known otherwise.
     """
 
     run_id: str = ""
@@ -69,6 +73,7 @@ class Tally:
     causes: Counter[tuple[str, str]] = field(default_factory=Counter)
     pace: tuple[int, str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = True
     _ended: dict[str, _Ended] = field(default_factory=dict, repr=False)
     _tasks: Window | None = field(default=None, repr=False)
     _tokens: Window | None = field(default=None, repr=False)
@@ -138,6 +143,14 @@ class Tally:
         rate = self.tasks_per_second(now)
         return left / rate if rate else None
 
+    def go_on(self, earlier: Earlier) -> None:
+        """Count what tasks came to before the run was gone on with."""
+        self.counts.update(earlier.outcomes)
+        self.cached += earlier.cached
+        self.changes += earlier.changes
+        self.prompt_tokens += earlier.usage.prompt_tokens
+        self.completion_tokens += earlier.usage.completion_tokens
+
     def restore(self, sums: Iterable[TaskSum], rows: Iterable[TaskRow], started: float) -> None:
         """Begin in the midst of a run, at the number that the sums are of.
 
@@ -147,6 +160,7 @@ class Tally:
             started: When the run began.
         """
         self.status, self.started, self.now = "running", started, max(self.now, started)
+        self.whole = False
         for row in sums:
             self.planned += row.tasks
             if row.state not in ("planned", "running"):
@@ -259,7 +273,7 @@ class Tally:
             return
         self.prompt_tokens += prompt
         self.completion_tokens += completion
-        if event.get("cost") is not None:
+        if event.get("cost") is not None and self.whole:
             self.cost = (self.cost or 0.0) + event["cost"]
 
     def _note_ending(self, event: Mapping[str, Any]) -> None:
@@ -320,6 +334,9 @@ class Tally:
         "tool:called": _tool_called,
         "tool:returned": _tool_returned,
     }
+    TAKEN: ClassVar[frozenset[str]] = frozenset(_HANDLERS)
+    """The types of events that tell something."""
+
     # What events tell of those that they are about, beside the sums.
     _GLANCES: ClassVar[dict[str, Callable[[Tally, Mapping[str, Any]], None]]] = {
         "pace:changed": _pace_changed,
