@@ -73,6 +73,7 @@ class ResumeRequest:
         take_over: Go on although the process that ran it cannot be looked at from here.
         base_url: Where the server is now.
         concurrency: Tasks at once.
+        budget: Limits of the whole run, what it has used included; each replaces the one that was set at first.
     """
 
     failed: bool = False
@@ -80,3 +81,4 @@ class ResumeRequest:
     take_over: bool = False
     base_url: str | None = None
     concurrency: int | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)

@@ -36,8 +36,12 @@ class Resumption:
     def __init__(self, app: App, past: Past, how: ResumeRequest) -> None:
         self._app, self.past, self._how = app, past, how
         asked = request_from_json(past.request, app.root)
-        given = {"base_url": how.base_url, "concurrency": how.concurrency}
-        self.request = replace(asked, **{name: value for name, value in given.items() if value is not None})
+        self.request = replace(
+            asked,
+            base_url=how.base_url or asked.base_url,
+            concurrency=how.concurrency or asked.concurrency,
+        )
+        self.request = replace(self.request, budget={**asked.budget, **how.budget})
         self.wanted = self._load()
         self.notes = self._compare()
 

@@ -11,6 +11,7 @@ from engine.app import App, ResumeRequest
 from engine.cli.console import count, note, printable, project_option, report_findings
 from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
 from engine.errors import BundleError
+from engine.run.budget import parse_budget
 
 
 @click.command(name="resume")
@@ -22,6 +23,7 @@ from engine.errors import BundleError
 @click.option("--changed-bundles", is_flag=True, help="Go on with bundles that are not what they were.")
 @click.option("--base-url", metavar="URL", help="Where the server is now, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
+@click.option("--budget", multiple=True, metavar="KIND=N", help="A limit of the whole run, instead of the one it had.")
 @click.option("--take-over", is_flag=True, help="Go on with a run of a machine or container that is gone.")
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines, the summary last.")
@@ -31,6 +33,7 @@ def command(run: str | None, project: Path | None, apply_: bool | None, as_json:
     Tasks that are done are not repeated; those that were under way start again.
     """
     app = App.open(project)
+    how["budget"] = parse_budget(how["budget"])
     try:
         return run_to_end(_resume(app, run, ResumeRequest(**how), apply=apply_, as_json=as_json))
     except BundleError as exc:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from engine.diagnostics import did_you_mean
 from engine.errors import ConfigError
-from engine.kernel.limits import ceiling
-from engine.kernel.pool import Pool
-from engine.kernel.prices import Prices
-from engine.manifest.engine_model import BudgetSpec
 
 if TYPE_CHECKING:
+    from engine.kernel import Pool, Prices
     from engine.manifest import EngineConfig
     from engine.run.plan import Assignment
+    from engine.run.resume import Resumed
 
 KINDS = ("tokens", "seconds", "tool_calls", "cost")
 _WHOLE = ("tokens", "tool_calls")
@@ -30,9 +28,11 @@ def parse_budget(pairs: Iterable[str]) -> dict[str, float]:
     for pair in pairs:
         kind, equals, text = pair.partition("=")
         kind = kind.strip().replace("-", "_")
-        if not equals or kind not in KINDS:
-            hint = did_you_mean(kind, KINDS) or f"there are: {', '.join(KINDS)}"
-            raise ConfigError(f"--budget '{pair}': write one of them as tokens=200000; {hint}")
+        if kind not in KINDS:
+            hint = did_you_mean(kind, KINDS) or f"there are {', '.join(KINDS)}"
+            raise ConfigError(f"--budget '{pair}': there is no such limit; {hint}")
+        if not equals:
+            raise ConfigError(f"--budget '{pair}' has no amount: write it as tokens=200000")
         budget[kind] = _amount(kind, text.strip())
     return check_budget(budget)
 
@@ -69,10 +69,33 @@ def run_pool(config: EngineConfig, asked: Mapping[str, float]) -> Pool | None:
     Raises:
         ConfigError: What was asked for makes no sense.
     """
+    from engine.kernel import Ceiling, Pool
+    from engine.kernel.limits import ceiling
+    from engine.manifest.engine_model import BudgetSpec
+
     wanted = {kind: amount for kind, amount in check_budget(asked).items() if kind != "seconds"}
     spec = BudgetSpec.model_validate(config.run.budget.model_dump() | wanted)
     limits = ceiling(spec)
-    return Pool(limits) if limits != type(limits)() else None
+    return Pool(limits) if limits != Ceiling() else None
+
+
+def seconds_left(seconds: float, asked: Mapping[str, float], resumed: Resumed | None) -> float:
+    """Return how long this part of a run may take: where its seconds were asked for, they are those of all parts.
+
+    Args:
+        seconds: Upper bound of the run.
+        asked: The budget that was asked for.
+        resumed: The run that is gone on with.
+
+    Raises:
+        ConfigError: Nothing is left.
+    """
+    if resumed is None or "seconds" not in asked:
+        return seconds
+    left = seconds - resumed.past.earlier.seconds
+    if left <= 0:
+        raise ConfigError(f"the run's {seconds:g} seconds are used up: give it more with --budget seconds=…")
+    return left
 
 
 def check_prices(assignments: Iterable[Assignment], model: str, prices: Prices, *, limited: bool) -> None:

@@ -87,6 +87,7 @@ class RunResult:
         problem: Why it was stopped, where that was not asked for.
         earlier: What was there before, where the run was gone on with.
         stored: All changes of the run.
+        cost: What its tokens cost, of all parts; None where a price is not declared.
     """
 
     run_id: str
@@ -98,6 +99,7 @@ class RunResult:
     problem: str | None = None
     earlier: Earlier = NOTHING_EARLIER
     stored: Sequence[Change] | None = field(default=None, repr=False)
+    cost: float | None = None
 
     @property
     def changes(self) -> list[Change]:

@@ -12,9 +12,9 @@ from engine.errors import ConfigError
 from engine.events import LogReader, RunRecord, TaskRow
 from engine.messages import Usage
 from engine.run.results import Earlier
-from engine.run.task import TaskResult
+from engine.run.task import BUDGET, TaskResult
 
-BROKEN_OFF = frozenset({"cancelled", "not_stored"})
+BROKEN_OFF = frozenset({"cancelled", "not_stored", *BUDGET})
 """Why a task was stopped that did not reach its own end: it is left to do."""
 
 _FAILED = ("failed", "skipped")

@@ -2,23 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.events import ReplyLost
-from engine.kernel.pool import Spent
+from engine.kernel.pool import Pool, Spent
 from engine.kernel.prices import Prices, to_amount, to_parts
 from engine.messages import Usage
+from engine.run.budget import check_prices
 
 if TYPE_CHECKING:
-    from engine.events import LogReader
+    from engine.events import Bus, EventLog, LogReader
+    from engine.run.plan import Assignment
+    from engine.run.stage import Services
+    from engine.run.task import TaskResult
+
+
+@dataclass(slots=True)
+class Account:
+    """What a run costs and has used, from part to part of it.
+
+    Attributes:
+        services: Have the budget and the prices.
+        before: What was used before this part.
+    """
+
+    services: Services
+    before: Spent = field(default_factory=Spent)
+
+    def check(self, assignments: Sequence[Assignment], model: str) -> None:
+        """See that all that may answer has a price, where the cost is limited.
+
+        Args:
+            assignments: What runs.
+            model: The backend's default model.
+
+        Raises:
+            ConfigError: A price is missing.
+        """
+        budget = self.services.budget
+        limited = isinstance(budget, Pool) and budget.ceiling.cost is not None
+        check_prices(assignments, model, self.services.prices or Prices({}), limited=limited)
+
+    async def go_on(self, bus: Bus, log: EventLog, run_id: str) -> None:
+        """Count what was used before; what was under way when the process ended counts as used, and the log says so."""
+        budget, prices = self.services.budget, self.services.prices
+        if budget is None and prices is None:
+            return
+        log.flush()
+        model = await self.services.backend.model_name()
+        for lost in lost_replies(log, run_id, prices or Prices({}), model):
+            await bus.emit(lost)
+        log.flush()
+        self.before = spent_before(log, run_id)
+        if isinstance(budget, Pool):
+            budget.count(self.before)
+
+    def cost(self, results: Sequence[TaskResult]) -> float | None:
+        """Return what the run costs so far; None where the price of a reply is not declared."""
+        costs = [result.cost for result in results if not result.cached and result.usage.total_tokens]
+        if self.services.prices is None or None in costs:
+            return None
+        return to_amount(self.before.cost + sum(to_parts(cost) for cost in costs if cost is not None))
 
 
 def spent_before(log: LogReader, run_id: str) -> Spent:
     """Return what the requests and tool calls of a run have used, as far as the log knows."""
     tokens, cost, calls = log.used(run_id)
-    return Spent(tokens, to_parts(float(Decimal(repr(cost)))), calls)
+    return Spent(tokens, to_parts(cost), calls)
 
 
 def lost_replies(log: LogReader, run_id: str, prices: Prices, model: str) -> Iterator[ReplyLost]:

@@ -12,7 +12,7 @@ from engine.run.plan import Assignment, Task
 from engine.run.routing import adapter_groups
 from engine.run.schedule.dependencies import dependencies, lost_tasks, predecessors, urgency
 from engine.run.schedule.order import Order, Place
-from engine.run.task import TaskResult
+from engine.run.task import BUDGET, TaskResult
 
 OnFailure = Literal["skip_dependents", "continue", "stop"]
 # A turn of one bundle is at least this many small tasks: enough to profit from what their prompts share.
@@ -111,6 +111,9 @@ class Timetable:
         self._running -= 1
         self._wake.set()
         task, outcome = result.task, result.outcome
+        if result.reason in BUDGET:
+            self.stop(result.error or "the run's budget is used up")
+            return ()
         if self._on_failure == "stop" and outcome != "finished":
             self.stop(f"task {task.task_id} ({task.node.qualified_name}) {_ENDS.get(outcome, 'did not finish')}")
             return ()
