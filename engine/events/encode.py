@@ -28,12 +28,12 @@ def dump(value: Any) -> str:
 
 
 def load(text: str) -> dict[str, Any]:
-    """Return the object that `dump` wrote; text that is no JSON object comes back as `{"unreadable": text}`."""
+    """Return the object that `dump` wrote; what is no JSON object comes back as `{"unreadable": text}`."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError, TypeError):
-        return {"unreadable": text}
-    return value if isinstance(value, dict) else {"unreadable": text}
+        value = None
+    return value if isinstance(value, dict) else {"unreadable": text if isinstance(text, str) else repr(text)}
 
 
 def event_to_json(event: Event, seq: int, time: float) -> dict[str, Any]:

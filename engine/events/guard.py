@@ -43,12 +43,14 @@ class Guard:
     ) -> None:
         self._writer.heard.remove(self._hear)
         task, self._task = self._task, None
-        if not self._cancelled or task is None:
-            return
-        if kind is None:  # the body ended before the cancellation reached it
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
-        if task.uncancel() <= self._before and kind in {None, asyncio.CancelledError} and self._writer.problem:
+        left = 0
+        if self._cancelled and task is not None:
+            if kind is None:  # the body ended before the cancellation reached it
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+            left = task.uncancel() - self._before
+        ours = kind is None or (self._cancelled and left <= 0 and kind is asyncio.CancelledError)
+        if ours and self._writer.problem is not None:
             raise self._writer.problem from error
 
     def _hear(self) -> None:

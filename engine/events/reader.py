@@ -198,7 +198,7 @@ class LogReader:
                 self._connection = connect_reader(self.path)
             try:
                 return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise log_error(self.path, "read", error) from error
 
 

@@ -81,8 +81,8 @@ def connect(path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS, *, tim
         LogError: The file is damaged, locked, cannot be opened, or is of a newer engine.
     """
     with _opened(path, "mode=rwc", timeout) as connection:
-        # A new file can give space back in small steps; it costs nothing for one that has its tables.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that space is given back in small steps
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise LogError(f"the event log {path} cannot use SQLite's WAL mode here; keep the project on a local disk")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -132,7 +132,7 @@ def _opened(path: Path, mode: str, timeout: float) -> Iterator[sqlite3.Connectio
     try:
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may come with a cloned project
         yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         raise log_error(path, "used", error) from error
     except BaseException:

@@ -44,7 +44,8 @@ def log_error(path: Path, what: str, error: Exception, more: str = "") -> LogErr
     way_out = _WAYS_OUT.get(code(error), _DAMAGED)
     if isinstance(error, FileGoneError):
         way_out = "leave the folder alone while something runs"
-    return LogError("; ".join(filter(None, (f"the event log {path} cannot be {what}: {error}", more, way_out))))
+    said = " ".join(str(error).split())
+    return LogError("; ".join(filter(None, (f"the event log {path} cannot be {what}: {said}", more, way_out))))
 
 
 def code(error: Exception) -> int:
