@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from engine.events import Bus, ChangeOffered, TaskFinished, TaskStarted
@@ -126,7 +126,8 @@ class Executor:
         """Run all tasks; return finished, failed or stopped. Cancellation stops cleanly and passes through."""
         try:
             async with asyncio.timeout(seconds):
-                await self._run_all(schedule)
+                if self.problem is None:
+                    await self._run_all(schedule)
         except TimeoutError:
             self.problem = f"the run's {seconds:g} seconds are used up"
         self.problem = self.problem or schedule.stopped or None
@@ -134,6 +135,28 @@ class Executor:
             return "stopped"
         failed = any(result.outcome != "finished" for result in self.results)
         return "failed" if failed else "finished"
+
+    async def take(
+        self, chunks: AsyncIterator[Sequence[TaskResult]], store: Callable[[Sequence[TaskResult]], Awaitable[None]]
+    ) -> set[str]:
+        """Take results that need no run, such as those of the cache; return the ids of their tasks.
+
+        Args:
+            chunks: The results, many at a time.
+            store: Stores the changes of many results, or raises NotStoredError.
+        """
+        taken: set[str] = set()
+        try:
+            async for results in chunks:
+                await _whole(store(results))
+                for result in results:
+                    task_id = result.task.task_id
+                    await self._bus.emit(TaskStarted(run_id=self._run_id, task_id=task_id, **_identity(result.task)))
+                    await self.finish(result)
+                    taken.add(task_id)
+        except NotStoredError as exc:
+            self.problem = str(exc)
+        return taken
 
     async def _run_all(self, schedule: Schedule) -> None:
         try:

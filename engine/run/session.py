@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, RunPlanned, RunResumed, RunStarted, StoredEvent
 from engine.run.again import run_again
+from engine.run.cache import CachedRunner, CacheUse, open_run_cache
 from engine.run.cache.hit import Hit
 from engine.run.claim import running
 from engine.run.enforcement import Enforcer
@@ -236,7 +237,10 @@ class Session:
         started = time.monotonic()
         status, decisions = "interrupted", list[Decision]()
         async with contextlib.AsyncExitStack() as stack:
-            runner = FreshRunner(await self._make_runner(bus, stack), await self._sources())
+            runner: TaskRunner = FreshRunner(await self._make_runner(bus, stack), await self._sources())
+            if self._cache is not None:
+                stack.push_async_callback(self._cache.aclose)
+                runner = CachedRunner(runner, self._cache, self.plan.cached)
             await self._open(bus, log, apply=apply)
             offer, keep = partial(_offer, store, self.run_id), partial(_slim, store, self.run_id)
             executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
@@ -244,8 +248,7 @@ class Session:
                 async with log.guarding():
                     for result in self.plan.resumed.settled if self.plan.resumed else ():
                         await executor.finish(result)
-                    taken = await self._take(executor, store)
-                    left = [task for task in self.plan.tasks if task.task_id not in taken]
+                    left = await self._take(executor, store)
                     status = self._status(await executor.run(self._make_schedule(bus, left), self._settings.seconds))
                     decisions = await self._accept(bus, store, everything=apply)
             finally:
@@ -275,6 +278,7 @@ class Session:
             run_id: The run.
             observers: Get the task's events, after the log.
         """
+        self._looked = True  # it is asked anew, whatever the cache has
         await self.check()
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
@@ -314,11 +318,20 @@ class Session:
             return await stack.enter_async_context(where)
         return LocalRunner(self._services)
 
-    def _make_schedule(self, bus: Bus) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
+    async def _take(self, executor: Executor, store: ChangeStore) -> Sequence[Task]:
+        """Take what the cache has, but for tasks that come after others; return the tasks that are left."""
+        if self._cache is None or not self.plan.cached:
+            return self.plan.tasks
+        first = [task for task in self.plan.tasks if not task.assignment.after]
+        results = self._cache.results(first, self.plan.cached)
+        taken = await executor.take(results, partial(_offer_many, store, self.run_id))
+        return [task for task in self.plan.tasks if task.task_id not in taken]
+
+    def _make_schedule(self, bus: Bus, tasks: Sequence[Task]) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
         """Make what decides which task starts next."""
         plan, settings = self.plan, self._settings
         earlier = plan.resumed.rows if plan.resumed else None
-        return Timetable(plan.tasks, settings.concurrency, on_failure=settings.on_failure, earlier=earlier)
+        return Timetable(tasks, settings.concurrency, on_failure=settings.on_failure, earlier=earlier)
 
     def _opening(self, *, apply: bool) -> Event:
         plan, settings, resumed = self.plan, self._settings, self.plan.resumed
@@ -374,13 +387,19 @@ class _Recorder:
 
 
 async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:
-    if not result.changes:
+    await _offer_many(store, run_id, [result])
+
+
+async def _offer_many(store: ChangeStore, run_id: str, results: Sequence[TaskResult]) -> None:
+    """Store the changes of tasks, all or none."""
+    offers = [offer_of(run_id, result) for result in results if result.changes]
+    if not offers:
         return
-    offer = offer_of(run_id, result)
     try:
-        await asyncio.to_thread(store.offer_many, [offer])
+        await asyncio.to_thread(store.offer_many, offers)
     except (sqlite3.Error, OSError) as exc:
-        raise NotStoredError(f"the changes of {offer.node} cannot be stored: {exc}; check the free space") from exc
+        node = offers[0].node
+        raise NotStoredError(f"the changes of {node} cannot be stored: {exc}; check the free space") from exc
 
 
 def _slim(store: ChangeStore, run_id: str, result: TaskResult) -> TaskResult:

@@ -11,9 +11,19 @@ if TYPE_CHECKING:
     from engine.run.cache.key import why_uncachable
     from engine.run.cache.runner import CachedRunner
     from engine.run.cache.store import Stats, TaskCache
-    from engine.run.cache.using import CacheUse, RunCache
+    from engine.run.cache.using import CacheUse, RunCache, open_run_cache
 
-__all__ = ["CacheUse", "CachedRunner", "Hit", "RunCache", "Stats", "TaskCache", "saved", "why_uncachable"]
+__all__ = [
+    "CacheUse",
+    "CachedRunner",
+    "Hit",
+    "RunCache",
+    "Stats",
+    "TaskCache",
+    "open_run_cache",
+    "saved",
+    "why_uncachable",
+]
 
 __getattr__ = lazy(
     __name__,
@@ -22,6 +32,6 @@ __getattr__ = lazy(
         "key": ("why_uncachable",),
         "runner": ("CachedRunner",),
         "store": ("Stats", "TaskCache"),
-        "using": ("CacheUse", "RunCache"),
+        "using": ("CacheUse", "RunCache", "open_run_cache"),
     },
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from engine.backends import identity_of
 from engine.errors import ConfigError, EngineError
@@ -21,6 +22,9 @@ from engine.run.plan import Assignment, Task
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import Snapshot
+
+if TYPE_CHECKING:
+    from engine.run.session import Plan
 
 CacheUse = Literal["use", "refresh"]
 """Read and write; or only write, so that everything is asked anew and kept."""
@@ -48,6 +52,20 @@ class RunCache:
     def problem(self) -> str | None:
         """Why the cache cannot be used, in one line with the way out; None while it can."""
         return self._said or self._writer.problem
+
+    async def planned(self, plan: Plan) -> Plan:
+        """Return a plan with what the cache has for it.
+
+        Raises:
+            BackendError: The server does not say what it is.
+        """
+        found = await self.look([task for task in plan.tasks if task.task_id not in plan.cached])
+        reasons = {one.bundle.name: why_uncachable(one.bundle) for one in plan.assignments}
+        return replace(
+            plan,
+            cached={**plan.cached, **found},
+            uncachable={name: reason for name, reason in reasons.items() if reason is not None},
+        )
 
     async def look(self, tasks: Sequence[Task]) -> dict[str, Hit]:
         """Return what the cache has for tasks, by their ids; tasks with a note are always asked anew.
@@ -165,6 +183,13 @@ class RunCache:
                 taken.append(entry.id)
         self._writer.touch(taken)
         return found
+
+
+def open_run_cache(services: Services, use: CacheUse | None) -> RunCache | None:
+    """Return the way to the project's cache, or None where it is not made use of; nothing is opened yet."""
+    if use is None:
+        return None
+    return RunCache(TaskCache(services.root / ".engine" / "cache.db"), services, use)
 
 
 def _match(task: Task, entries: Iterable[Entry], holds: Holds) -> Entry | None:
