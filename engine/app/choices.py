@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.manifest import EngineConfig
     from engine.manifest.engine_model import Operation
     from engine.run import Assignment, RunSettings
+    from engine.run.cache import CacheUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,17 @@ class Choices:
             seed=request.seed,
         )
 
+    def cache(self, request: RunRequest) -> CacheUse | None:
+        """Resolve how results of earlier runs are made use of; None for not at all.
+
+        `--no-cache` asks everything anew and keeps it; with `run.cache: false` nothing is kept, unless a program asks.
+        """
+        if request.cache:
+            return "use"
+        if not self.config.run.cache:
+            return None
+        return "use" if request.cache is None else "refresh"
+
     def settings(self, request: RunRequest, backend: Backend) -> RunSettings:
         """Resolve how a plan is executed."""
         from engine.run import RunSettings
@@ -143,6 +155,7 @@ class Choices:
             on_failure=request.on_failure or self.config.run.on_failure,
             attempts=self.config.run.attempts,
             allow_unconstrained=request.allow_unconstrained,
+            cache=self.cache(request),
             described={
                 "backend": backend.name,
                 "model": request.model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from engine.app import App, RunRequest
 from engine.cli.console import note, printable, project_option, quiet, report_findings
 from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
-from engine.errors import BundleError, ConfigError
+from engine.errors import BackendError, BundleError, ConfigError
 from engine.run.budget import parse_budget
 from engine.run.select import parse_shard
 
@@ -77,6 +78,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
     type=click.Choice(["skip_dependents", "continue", "stop"]),
     help="When a task fails: skip those that come after it, go on all the same, or start no more.",
 )
+@click.option("--no-cache", is_flag=True, help="Ask for everything anew, and keep that instead.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Sampling seed.")
 @click.option(
     "--allow-unconstrained",
@@ -100,6 +102,7 @@ def command(**options: Any) -> int:
         shard=parse_shard(options["shard"]) if options["shard"] is not None else None,
         allow_unconstrained=options["allow_unconstrained"],
         budget=parse_budget(options["budget"]),
+        cache=False if options["no_cache"] else None,
         **{key: options[key] for key in _AS_GIVEN},
     )
     app = App.open(options["project"], request.targets)
@@ -119,6 +122,8 @@ async def _dry_run(app: App, request: RunRequest, *, every: bool, as_json: bool)
     from engine.run.estimate import count
 
     async with app.session(request) as session:
+        with contextlib.suppress(BackendError):  # a plan can be shown while the server is down
+            await session.look()
         tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
         counts = await count(tasks, session.render)
         found = await app.estimate(session, counts)
@@ -148,12 +153,15 @@ async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> 
     async with app.session(request, fetch=fetch_weights) as session:
         for line in session.plan.notes:
             note(f"note: {line}")
-        for line in await session.check():
+        warnings = await session.check()
+        for line in warnings:
             note(printable(f"warning: {line}"))
         if not as_json:
             await note_start(app, session)
         with view:
             result = await session.run([view], apply=apply, mirror=view.mirror)
+        if session.cache_problem not in (None, *warnings):
+            note(printable(f"warning: {session.cache_problem}"))
     return report_result(view, result, app.root)
 
 

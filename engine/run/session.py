@@ -205,7 +205,7 @@ class Session:
             self.plan = self.plan.without_constraints(findings.bare)
             if findings.bare and self._cache is not None:
                 self.plan = await self._cache.planned(self.plan)
-            self._checked = (*left_out, *findings.notes)
+            self._checked = (*left_out, *findings.notes, *filter(None, [self.cache_problem]))
         return self._checked
 
     async def run(
