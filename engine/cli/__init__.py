@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "accept": ("review", "Write the changes of a run into the project."),
     "reject": ("review", "Drop the changes of a run."),
     "undo": ("review", "Take accepted changes out of the project again."),
+    "top": ("top", "Watch a run of another process."),
     "runs": ("runs", "List the runs of this project."),
     "show": ("runs", "Show what came of a run, task by task."),
     "events": ("runs", "Print the events of a run as JSON lines."),

@@ -35,7 +35,7 @@ def frame(tally: Tally, now: float, console: Console, *, title: str = "", ending
     width, height = console.size
     plain = console.options.ascii_only
     rows = [Text(title, style="bold")] if title else []
-    rows.append(_bar(tally, now, width, plain=plain))
+    rows.append(_progress(tally, now, width, bar=console.is_terminal, plain=plain))
     rows.append(Text(f"{outcomes(tally)}; {', '.join(filter(None, (rates(tally, now), spending(tally))))}"))
     if tally.pace is not None:
         limit, reason = tally.pace
@@ -49,19 +49,19 @@ def frame(tally: Tally, now: float, console: Console, *, title: str = "", ending
     return Group(*rows[: max(1, height - 1)])
 
 
-def _bar(tally: Tally, now: float, width: int, *, plain: bool) -> Text:
+def _progress(tally: Tally, now: float, width: int, *, bar: bool, plain: bool) -> Text:
     total, done = tally.total, tally.done
     share = done / total if total else 0.0
     elapsed = clock(tally.clock(now) - tally.started) if tally.started is not None else clock(0)
     words = f"{done}/{total} tasks, {share:.0%}, {elapsed}, {left(tally, now)}" if total else f"planning, {elapsed}"
-    cells = max(0, min(_WIDEST_BAR, width - len(words) - 2))
+    cells = max(0, min(_WIDEST_BAR, width - len(words) - 2)) if bar else 0
     full = round(share * cells)
-    bar = Text()
+    row = Text()
     if cells >= 8:
-        bar.append(("#" if plain else "━") * full, style="green")
-        bar.append(("-" if plain else "─") * (cells - full), style="bright_black")
-        bar.append(" ")
-    return bar.append(words)
+        row.append(("#" if plain else "━") * full, style="green")
+        row.append(("-" if plain else "─") * (cells - full), style="bright_black")
+        row.append(" ")
+    return row.append(words)
 
 
 def _flights(tally: Tally, now: float, most: int) -> Iterator[Text]:
