@@ -72,13 +72,18 @@ def commit_of(top: Path, ref: str) -> str:
         ConfigError: It stands for none here.
     """
     # The name is checked before git sees it: what begins with a dash would be an option.
-    if ref and not ref.startswith("-") and ref.isprintable():
-        ran = _git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-        if ran.returncode == 0:
-            return ran.stdout.decode("ascii").strip()
+    found = _parsed(top, ref) if ref and not ref.startswith("-") and ref.isprintable() else None
+    commit = _parsed(top, f"{found}^{{commit}}") if found else None  # of a tag, its commit; of a file, none
+    if commit is not None:
+        return commit
     shallow = _git(top, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
     way_out = "this clone is shallow: fetch more of it with git fetch" if shallow else "git log shows what there is"
     raise ConfigError(f"git knows no commit {ref!r} in {top}; name a branch, a tag or a commit ({way_out})")
+
+
+def _parsed(top: Path, name: str) -> str | None:
+    ran = _git(top, "rev-parse", "--verify", "--quiet", name)
+    return ran.stdout.decode("ascii").strip() if ran.returncode == 0 else None
 
 
 def has_commit(top: Path, commit: str) -> bool:
