@@ -108,7 +108,18 @@ class BackendError(EngineError):
 
 
 class BackendUnavailable(BackendError):  # noqa: N818 - a state, not an "Error"
-    """The server is unreachable, overloaded or broken after all retries."""
+    """The server is unreachable, overloaded or broken after all retries.
+
+    Args:
+        message: What happened, with all attempts.
+        words: The same without them; by default the message.
+        kind: How: unreachable, timeout, overloaded (it asks for fewer requests) or broken.
+        retry_after: How many seconds the server asks to wait.
+    """
+
+    def __init__(self, message: str, words: str = "", kind: str = "broken", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.words, self.kind, self.retry_after = words or message, kind, retry_after
 
     charged = True
 

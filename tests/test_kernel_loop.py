@@ -9,7 +9,7 @@ import pytest
 from kernel_parts import PLUGIN, PROMPT, Memory, ScriptedBackend, calls, tool
 
 from engine.backends import Completion
-from engine.errors import BackendUnavailable, ConfigError
+from engine.errors import BackendRejected, BackendUnavailable, ConfigError
 from engine.grammar.constraint import ConstraintOptions
 from engine.kernel import Kernel, KernelConfig, RuntimeClient, RuntimeConfig
 from engine.manifest.bundle_model import Sampling, TaskLimits
@@ -124,22 +124,23 @@ async def test_a_tool_that_is_not_on_offer_cannot_be_called():
 
 
 @pytest.mark.parametrize(
-    ("failure", "message"),
+    ("failure", "reason", "message"),
     [
-        (BackendUnavailable("http://x is down"), "http://x is down"),
-        (KeyError("bug"), "KeyError: 'bug'"),
-        (TimeoutError("socket"), "TimeoutError: socket"),
+        (BackendUnavailable("http://x is down"), "server", "http://x is down"),
+        (BackendRejected("http://x refused"), "error", "http://x refused"),
+        (KeyError("bug"), "error", "KeyError: 'bug'"),
+        (TimeoutError("socket"), "error", "TimeoutError: socket"),
     ],
 )
-async def test_a_failure_is_the_result(failure, message, caplog):
+async def test_a_failure_is_the_result(failure, reason, message, caplog):
     memory = Memory()
     loop, _ = kernel([ECHO, failure], memory)
     with caplog.at_level(logging.DEBUG, "engine.kernel"):
         result = await loop.run(PROMPT)
-    assert (result.termination_reason, result.error, result.turn_count) == ("error", message, 1)
-    assert caplog.records[-1].exc_info[1] is failure
+    assert (result.termination_reason, result.error, result.turn_count) == (reason, message, 1)
+    assert reason == "server" or caplog.records[-1].exc_info[1] is failure
     assert memory.only("error:occurred")[-1].message == message
-    assert memory.events[-1].termination_reason == "error"
+    assert memory.events[-1].termination_reason == reason
 
 
 async def test_a_constraint_that_cannot_be_made_is_an_error_and_step_raises_it():

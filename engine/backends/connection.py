@@ -88,6 +88,12 @@ class Connection:
 
         return _parse(await self.open().get(path, cast_to=httpx2.Response))
 
+    async def text(self, path: str) -> str:
+        """Fetch the text of an endpoint beside the API, such as `/metrics`."""
+        import httpx2
+
+        return (await self.open().get(self.root + path, cast_to=httpx2.Response)).text
+
     async def call(self, path: str, body: Mapping[str, Any] | None) -> Any:
         """Talk to an endpoint beside the API, such as `/tokenize`."""
         return await (self.get(self.root + path) if body is None else self.post(self.root + path, body))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.backends.connection import MalformedReplyError
+from engine.backends.retry import asked_to_wait
 from engine.errors import BackendError, BackendRejected, BackendUnavailable, ContextLengthError
 
 _CONTEXT = re.compile(
@@ -79,24 +80,31 @@ def translate(error: BaseException, where: Circumstances) -> BackendError:
     if status is not None:
         return _status(error, status, where)
     if isinstance(error, MalformedReplyError):
-        return BackendUnavailable(f"{where.url} {error}; is it an OpenAI-compatible server?{_tried(where)}")
+        return _unavailable(f"{where.url} {error}; is it an OpenAI-compatible server?", where)
     return _unreachable(error, where)
 
 
 def _unreachable(error: BaseException, where: Circumstances) -> BackendError:
-    causes = list(_chain(error))
+    causes, kind = list(_chain(error)), "unreachable"
     text = next((str(cause) for cause in causes if isinstance(cause, OSError) and str(cause)), str(causes[-1]))
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text.lower():
         what = "refused the connection: is the server running there, and is backend.base_url right?"
     elif any(type(cause).__name__ == "ServerDisconnectedError" for cause in causes) or _broke_off(causes):
-        what = "broke off in the middle of an answer: look at the server's log"
+        what, kind = "broke off in the middle of an answer: look at the server's log", "broken"
     elif "getaddrinfo" in text or "Name or service" in text or "nodename" in text:
         what = "cannot be found: is the host in backend.base_url spelt right?"
     elif any(isinstance(cause, TimeoutError) for cause in causes):
         what = "did not answer in time: is the server overloaded, or the reply too long (max_tokens)?"
+        kind = "timeout"
     else:
         what = f"cannot be reached: {text or type(error).__name__}"
-    return BackendUnavailable(f"{where.url} {what}{_tried(where)}")
+    return _unavailable(f"{where.url} {what}", where, kind)
+
+
+def _unavailable(
+    words: str, where: Circumstances, kind: str = "broken", retry_after: float | None = None
+) -> BackendUnavailable:
+    return BackendUnavailable(words + _tried(where), words, kind, retry_after)
 
 
 def _broke_off(causes: list[BaseException]) -> bool:
@@ -121,7 +129,8 @@ def _status(error: Any, status: int, where: Circumstances) -> BackendError:
     if status in (400, 413, 422):
         return _bad_request(error, status, where)
     if may_pass(error):
-        return BackendUnavailable(f"{where.url} answered {status}: {words}{_tried(where)}")
+        kind = "overloaded" if status in (429, 503) else "broken"
+        return _unavailable(f"{where.url} answered {status}: {words}", where, kind, asked_to_wait(error))
     return BackendRejected(f"{where.url} refused the request ({status}): {words}")
 
 

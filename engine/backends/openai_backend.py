@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -15,8 +16,9 @@ from engine.backends.replies import StreamedReply, read_completion
 from engine.backends.retry import GaveUpError, Patience, with_retries
 from engine.backends.served import Served
 from engine.backends.server_info import ServerInfo, parse_models
+from engine.backends.server_load import METRICS, ServerLoad, parse_load
 from engine.backends.targets import Target, Targets
-from engine.errors import BackendError, BackendRejected, ConfigError
+from engine.errors import BackendError, BackendRejected, BackendUnavailable, ConfigError
 from engine.grammar.constraint import Constraint, Kind
 from engine.models.base import Adapter
 
@@ -110,6 +112,17 @@ class OpenAIBackend:
     def concurrency(self) -> int:
         """How many requests at once it is good for."""
         return self._concurrency
+
+    @property
+    def retries(self) -> int:
+        """How often it sends a request again that failed in passing."""
+        return self._patience.retries
+
+    def once(self) -> OpenAIBackend:
+        """Return the same backend, on the same connections, that sends each request once: the caller tries again."""
+        other = copy.copy(self)
+        other._patience = replace(self._patience, retries=0)  # noqa: SLF001 - its own class
+        return other
 
     def accepts(self, adapter: Adapter) -> bool:
         """Whether this adapter can answer here.
@@ -228,6 +241,18 @@ class OpenAIBackend:
 
         return await self._unless_missing(attempt, self._where(known, model))
 
+    async def load(self) -> ServerLoad | None:
+        """Return how busy the server says it is; None where it does not say, or was not asked anything yet.
+
+        Raises:
+            BackendError: It did not answer.
+        """
+        path = METRICS.get(self._known.dialect.name) if self._known is not None else None
+        if path is None:
+            return None
+        said = await self._unless_missing(lambda: self._connection.text(path), Circumstances(self.url))
+        return parse_load(said or "")
+
     async def aclose(self) -> None:
         """Close the connections."""
         if self._probing is not None:
@@ -319,7 +344,10 @@ class OpenAIBackend:
             ) from error
 
     def _clean(self, error: BackendError) -> BackendError:
-        return type(error)(self._connection.redact(str(error)))
+        error.args = (self._connection.redact(str(error)),)
+        if isinstance(error, BackendUnavailable):
+            error.words = self._connection.redact(error.words)
+        return error
 
     async def _unless_missing(self, attempt: Callable[[], Awaitable[_T]], where: Circumstances) -> _T | None:
         """Run with retries; an endpoint that the server lacks gives None."""

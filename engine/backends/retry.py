@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
+import math
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ _T = TypeVar("_T")
 _LOG = logging.getLogger("engine.backends")
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 20.0
+_SECONDS = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +84,44 @@ async def with_retries(
     raise AssertionError("the last attempt either returns or raises")
 
 
+def backoff(number: int) -> float:
+    """Return how many seconds to wait after the given number of failures: exponential, with jitter."""
+    return min(LONGEST_DELAY, FIRST_DELAY * 2 ** (min(number, 30) - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+
+
 def _delay(error: Exception, number: int) -> float:
-    backoff = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (number - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+    asked = asked_to_wait(error)
+    return backoff(number) if asked is None else asked
+
+
+def asked_to_wait(error: BaseException) -> float | None:
+    """Return how many seconds the answer that an error was made of asks to wait, never less than 0."""
     asked = retry_after(getattr(getattr(error, "response", None), "headers", None) or {})
-    return backoff if asked is None else max(asked, 0.0)
+    return None if asked is None else max(asked, 0.0)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110) asks to wait."""
+    """Return the seconds that `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110) asks to wait.
+
+    A date is compared with the answer's own `Date`, so that clocks which differ do no harm.
+    """
     try:
         if "retry-after-ms" in headers:
-            return float(headers["retry-after-ms"]) / 1000
-        text = headers.get("retry-after")
-        if text is None:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif (text := headers.get("retry-after")) is None:
             return None
-        if text.strip().replace(".", "", 1).isdigit():
-            return float(text)
-        return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, TypeError):
+        elif _SECONDS.fullmatch(text.strip()):
+            seconds = float(text)
+        else:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - _now(headers)
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if math.isnan(seconds) else seconds
+
+
+def _now(headers: Mapping[str, str]) -> float:
+    """Return the server's time, as far as it says, in seconds since 1970 UTC."""
+    try:
+        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return time.time()

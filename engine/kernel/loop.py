@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.backends.base import Backend
+from engine.backends.pacing.clock import name_clock
 from engine.events import Bus, ErrorOccurred, KernelEnded, KernelStarted
 from engine.kernel.config import KernelConfig
 from engine.kernel.limits import Budget
@@ -118,6 +119,7 @@ class Kernel(BackendOwner):
         clock = asyncio.timeout(progress.budget.seconds)
         try:
             async with clock:
+                name_clock(clock)
                 while progress.reason is None and progress.turns < max_turns:
                     context = await provide(progress.turns + 1, progress.last_tools)
                     progress.renew(context.get("prompt"))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.errors import EngineError, LimitError
+from engine.errors import BackendUnavailable, EngineError, LimitError
 from engine.kernel.config import KernelConfig
 from engine.kernel.limits import Budget
 from engine.kernel.results import KernelResult, StepResult, Termination, TerminationReason
@@ -105,6 +105,8 @@ class Progress:
             self.end("limit_seconds", f"the limit of {self.budget.limits.seconds:g} seconds is used up")
         elif isinstance(error, LimitError):
             self.end(_LIMITS[error.kind], str(error))
+        elif isinstance(error, BackendUnavailable):
+            self.end("server", str(error))
         elif isinstance(error, EngineError):
             _log.debug("the run ended with an error", exc_info=error)
             self.end("error", str(error))

@@ -22,6 +22,7 @@ TerminationReason = Literal[
     "budget_tokens",
     "budget_cost",
     "budget_tool_calls",
+    "server",
     "error",
     "cancelled",
 ]

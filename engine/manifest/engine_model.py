@@ -79,6 +79,11 @@ class RunSpec(Model):
     seconds: float = Field(default=3600, gt=0, description="Upper bound of a run, on the clock.")
     retries: int = Field(default=3, ge=0, le=20, description="Retries of a request that failed in passing.")
     attempts: int = Field(default=2, ge=1, le=10, description="How often a task is tried that the server failed.")
+    outage: float = Field(
+        default=60,
+        gt=0,
+        description="Seconds without an answer of the server after which a run stops; engine resume goes on with it.",
+    )
     executor: Literal["local", "ray"] = Field(
         default="local", description="Where tasks run: in this process, or on a Ray cluster."
     )
@@ -89,7 +94,7 @@ class RunSpec(Model):
     cache: bool = Field(default=True, description="Take results of tasks that nothing changed for from the cache.")
     on_failure: Literal["skip_dependents", "continue", "stop"] = Field(
         default="skip_dependents",
-        description="When a task fails that others come `after`: they are skipped, run all the same, or the run stops.",
+        description="When a task fails: those that come `after` it are skipped, or run all the same, or no more start.",
     )
     budget: BudgetSpec = Field(default_factory=BudgetSpec, description="What all tasks of a run may use together.")
 

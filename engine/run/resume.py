@@ -14,7 +14,7 @@ from engine.messages import Usage
 from engine.run.results import Earlier
 from engine.run.task import BUDGET, TaskResult
 
-BROKEN_OFF = frozenset({"cancelled", "not_stored", *BUDGET})
+BROKEN_OFF = frozenset({"cancelled", "not_stored", "server", *BUDGET})
 """Why a task was stopped that did not reach its own end: it is left to do."""
 
 _FAILED = ("failed", "skipped")

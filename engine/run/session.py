@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.backends.pacing import PacedBackend
 from engine.discovery import Discovery
-from engine.events import Bus, Event, EventLog, RunPlanned, RunResumed, RunStarted, StoredEvent
+from engine.events import Bus, Event, EventLog, PaceChanged, RunPlanned, RunResumed, RunStarted, StoredEvent
 from engine.run.again import run_again
 from engine.run.cache import CachedRunner, CacheUse, open_run_cache
 from engine.run.cache.hit import Hit
@@ -29,7 +30,7 @@ from engine.run.results import NOTHING_EARLIER, Earlier, RunResult, StoredChange
 from engine.run.resume import Resumed
 from engine.run.review import Review, offer_of
 from engine.run.routing import prepare
-from engine.run.schedule import OnFailure, Timetable
+from engine.run.schedule import Attempts, OnFailure, Timetable
 from engine.run.sources import FreshRunner, Sources
 from engine.run.spent import Account
 from engine.run.stage import Services
@@ -97,6 +98,7 @@ class RunSettings:
         targets: What the user named.
         on_failure: What becomes of the others when a task does not finish.
         attempts: How often a task is tried that the server failed.
+        outage: Seconds without an answer of the server after which the run stops.
         allow_unconstrained: Run bundles whose declared constraint is not in force, and say so.
         described: The settings in force, for the log.
         request: All that was asked for, as JSON, so that the run can be gone on with.
@@ -109,6 +111,7 @@ class RunSettings:
     targets: Sequence[str] = ()
     on_failure: OnFailure = "skip_dependents"
     attempts: int = 2
+    outage: float = 60.0
     allow_unconstrained: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +151,7 @@ class Session:
         self._open_log, self._open_store = open_log, open_store
         self.run_id = plan.resumed.past.run_id if plan.resumed else new_run_id()
         self._checked: tuple[str, ...] | None = None
+        self._paced: PacedBackend | None = None
         self._cache = open_run_cache(services, settings.cache)
         self._looked = False
         self._account = Account(services)
@@ -249,7 +253,7 @@ class Session:
                     for result in self.plan.resumed.settled if self.plan.resumed else ():
                         await executor.finish(result)
                     left = await self._take(executor, store)
-                    status = self._status(await executor.run(self._make_schedule(bus, left), self._settings.seconds))
+                    status = self._status(await executor.run(self._make_schedule(left), self._settings.seconds))
                     decisions = await self._accept(bus, store, everything=apply)
             finally:
                 # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
@@ -309,14 +313,25 @@ class Session:
             await record_plan(log, self.run_id, self.plan.tasks)
             await bus.emit(self._planned())
 
-    async def _make_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:  # noqa: ARG002 - for runners that hold something
+    async def _make_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:
         """Make what runs one task; whatever it opens is closed by the stack at the end of the run."""
         if self._settings.ray is not None:
             from engine.run.executors.ray_runner import ray_runner
 
             where = ray_runner(self._services.root, self.plan.assignments, self._settings.ray)
             return await stack.enter_async_context(where)
-        return LocalRunner(self._services)
+        return await self._local_runner(bus, stack)
+
+    async def _local_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:
+        """Make what runs a task here; the embedded model has its own number of requests at once, any other adapts."""
+        services, settings = self._services, self._settings
+        if services.backend.name == "embedded":
+            return Attempts(LocalRunner(services), settings.attempts, str)
+        tell = partial(_tell_pace, bus, self.run_id)
+        paced = PacedBackend(services.backend, settings.concurrency, outage=settings.outage, tell=tell)
+        self._paced = await stack.enter_async_context(paced)
+        runner = LocalRunner(replace(services, backend=paced))
+        return Attempts(runner, settings.attempts, lambda: paced.given_up)
 
     async def _take(self, executor: Executor, store: ChangeStore) -> Sequence[Task]:
         """Take what the cache has, but for tasks that come after others; return the tasks that are left."""
@@ -327,11 +342,15 @@ class Session:
         taken = await executor.take(results, partial(_offer_many, store, self.run_id))
         return [task for task in self.plan.tasks if task.task_id not in taken]
 
-    def _make_schedule(self, bus: Bus, tasks: Sequence[Task]) -> Schedule:  # noqa: ARG002 - for schedules that say what they do
+    def _make_schedule(self, tasks: Sequence[Task]) -> Schedule:
         """Make what decides which task starts next."""
         plan, settings = self.plan, self._settings
         earlier = plan.resumed.rows if plan.resumed else None
-        return Timetable(tasks, settings.concurrency, on_failure=settings.on_failure, earlier=earlier)
+        ready = self._paced.ready if self._paced else None
+        table = Timetable(tasks, settings.concurrency, on_failure=settings.on_failure, earlier=earlier, ready=ready)
+        if self._paced is not None:
+            self._paced.on_given_up = table.stop
+        return table
 
     def _opening(self, *, apply: bool) -> Event:
         plan, settings, resumed = self.plan, self._settings, self.plan.resumed
@@ -384,6 +403,10 @@ class _Recorder:
         stored = self._log.append(event)
         if self._mirror is not None:
             self._mirror(stored)
+
+
+async def _tell_pace(bus: Bus, run_id: str, limit: int, reason: str) -> None:
+    await bus.emit(PaceChanged(run_id=run_id, limit=limit, reason=reason))
 
 
 async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:

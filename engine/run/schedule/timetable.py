@@ -66,7 +66,7 @@ class Timetable:
         for at in range(len(self._tasks)):
             if not self._waits[at]:
                 self._order.add(at, self._place[at])
-        if self._earlier is None or self._on_failure == "continue" or not self._before:
+        if self._earlier is None or self._on_failure == "continue" or not any(self._before.values()):
             return []
         lost = lost_tasks(self._tasks, self._before, self._earlier())
         return [result for at, row in lost.items() for result in self._skip(row.task_id, row.state, [at])]
