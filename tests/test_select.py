@@ -197,7 +197,7 @@ REFUSED = ["no-such", "", "HEAD~99", "--upload-pack=touch hacked", "-h", "--all"
 async def test_what_names_no_commit_is_refused_and_nothing_is_run(shop: Path, ref: str) -> None:
     with pytest.raises(ConfigError, match="git knows no commit"):
         await changed(shop, ref)
-    assert {str(path.name) for path in list(Path.iterdir(shop))} == {".git", "src"}  # noqa: ASYNC240 - a test
+    assert {str(path.name) for path in list(Path.iterdir(shop))} == {".git", "src"}
 
 
 async def test_a_shallow_clone_says_that_it_is_shallow(shop: Path, tmp_path: Path) -> None:
