@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.run.doctor import Check
     from engine.run.enforcement import Enforcer
     from engine.run.estimate import Count, Estimate
+    from engine.run.housekeeping import Housekeeper, Keep
     from engine.run.measured import Measured
     from engine.run.select import Shard
     from engine.run.since import Since
@@ -122,6 +123,19 @@ class App:
     def reader(self) -> LogReader:
         """Open the event log for reading; nothing is made."""
         return LogReader(self.log_path)
+
+    def housekeeper(self) -> Housekeeper:
+        """Return what forgets old runs."""
+        from engine.run.housekeeping import Housekeeper
+
+        return Housekeeper(self.root, self.log_path)
+
+    def keep(self, runs: int | None = None, days: float | None = None) -> Keep:
+        """Return which runs are kept: as said, else as engine.yaml says."""
+        from engine.run.housekeeping import Keep
+
+        said = runs is not None or days is not None
+        return Keep(runs, days) if said else Keep(self.config.log.keep_runs, self.config.log.keep_days)
 
     def review(self, run_id: str | None = None) -> Review:
         """Open the changes of a run; without an id, of the newest.

@@ -145,6 +145,7 @@ class Choices:
     def settings(self, request: RunRequest, backend: Backend) -> RunSettings:
         """Resolve how a plan is executed."""
         from engine.run import RunSettings
+        from engine.run.housekeeping import Keep
 
         budget = self.config.run.budget.model_dump() | dict(request.budget)
         concurrency = request.concurrency or self.config.run.concurrency or backend.concurrency
@@ -157,6 +158,7 @@ class Choices:
             outage=self.config.run.outage,
             allow_unconstrained=request.allow_unconstrained,
             cache=self.cache(request),
+            keep=Keep(self.config.log.keep_runs, self.config.log.keep_days),
             described={
                 "backend": backend.name,
                 "model": request.model,

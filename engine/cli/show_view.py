@@ -1,51 +1,113 @@
-"""The lines of `engine show`."""
+"""What `engine show` prints: a run, its tasks as they stand, and the turns of those that are asked for."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import click
+
 from engine.cli.console import count
+from engine.events import LogReader, RunRecord, TaskNames, TaskRow
+
+STATES = ("planned", "running", "finished", "failed", "stopped", "parked", "skipped")
 
 
-def lines_of_run(events: Iterable[Mapping[str, Any]], pattern: str | None) -> Iterator[str]:
-    """Yield what came of a run: its settings, a line per task (or the turns of the matching ones), its end.
+def choose_states(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the states that an option names, with commas or several times.
+
+    Raises:
+        click.BadParameter: There is no such state.
+    """
+    found = [word.strip() for text in texts for word in text.split(",") if word.strip()]
+    for word in found:
+        if word not in STATES:
+            raise click.BadParameter(f"'{word}' is no state of a task: {', '.join(STATES)}", param_hint="--state")
+    return tuple(dict.fromkeys(found))
+
+
+def choose_tasks(log: LogReader, run_id: str, states: Sequence[str], pattern: str | None) -> list[TaskRow]:
+    """Return the tasks of a run in one of the states (none means all) that match a glob (None means all)."""
+    rows = log.tasks(run_id, states)
+    return [row for row in rows if not pattern or TaskNames(row.task_id, row.file, row.node).match(pattern)]
+
+
+def run_as_json(log: LogReader, run_id: str, states: Sequence[str], pattern: str | None) -> str:
+    """Return a run and the chosen tasks as a JSON object."""
+    record = log.run(run_id)
+    assert record is not None  # noqa: S101 - its id was resolved
+    tasks = [row._asdict() | {"cached": bool(row.cached)} for row in choose_tasks(log, run_id, states, pattern)]
+    for task in tasks:
+        del task["run_id"]
+    return json.dumps(record.as_dict() | {"counts": log.task_counts(run_id), "tasks": tasks}, indent=2)
+
+
+def lines_of_run(log: LogReader, run_id: str, states: Sequence[str], pattern: str | None) -> Iterator[str]:
+    """Yield what came of a run: what it was, a line per task (or the turns of the matching ones), its end.
 
     Args:
-        events: The run's events as JSON values, in order.
+        log: The event log.
+        run_id: The run.
+        states: Only tasks in one of these states; none means all, of which the planned ones are only counted.
         pattern: A glob of task ids, files or nodes; with it, each matching task is shown turn by turn.
     """
-    shown: set[str] = set()
-    for event in events:
-        kind = event["type"]
-        if kind == "run:started":
-            yield f"run {event['run_id']}: {', '.join(event['bundles'])} on {', '.join(event['targets'])}"
-        elif kind == "run:planned":
+    record = log.run(run_id)
+    assert record is not None  # noqa: S101 - its id was resolved
+    yield from _head(log, record)
+    rows = choose_tasks(log, run_id, states, pattern)
+    if pattern:
+        yield from _turns(log, run_id, rows)
+    else:
+        yield from _tasks(log, run_id, rows, counted=() if states else ("planned",))
+    yield from _end(record)
+
+
+def _head(log: LogReader, record: RunRecord) -> Iterator[str]:
+    names = (", ".join(map(str, record.summary.get(key, ()))) for key in ("bundles", "targets"))
+    yield f"run {record.run_id}: {' on '.join(names)}"
+    for event in log.events(record.run_id, limit=20):
+        if event["type"] == "run:planned":
             nodes, files = count(event["nodes"], "node"), count(event["files"], "file")
             yield f"{count(event['tasks'], 'task')} on {nodes} of {files}"
-        elif kind == "task:started" and pattern and matches(event, pattern):
-            shown.add(event["task_id"])
-        elif kind == "task:finished" and (not pattern or event["task_id"] in shown):
-            yield task_line(event)
-        elif kind == "run:finished":
-            tokens = event["usage"]["prompt_tokens"] + event["usage"]["completion_tokens"]
-            counts = ", ".join(f"{event[key]} {key}" for key in ("finished", "failed", "stopped", "changes"))
-            yield f"{event['status']}: {counts}; {tokens} tokens; {event['seconds']:.1f} s"
-        elif event["task_id"] in shown:
+
+
+def _end(record: RunRecord) -> Iterator[str]:
+    end = record.summary
+    if record.ended is None or "status" not in end:
+        yield record.status
+        return
+    tokens = end["usage"]["prompt_tokens"] + end["usage"]["completion_tokens"]
+    counts = [f"{end.get(key, 0)} {key}" for key in ("finished", "failed", "stopped", "changes")]
+    counts += [f"{end[key]} {key}" for key in ("skipped", "cached") if end.get(key)]
+    yield f"{record.status}: {', '.join(counts)}; {tokens} tokens; {end['seconds']:.1f} s"
+
+
+def _tasks(log: LogReader, run_id: str, rows: Sequence[TaskRow], counted: Sequence[str]) -> Iterator[str]:
+    # What a task said about itself is only in its last event: those are looked through when somebody wants to know.
+    said = log.task_summaries(run_id) if any(row.state == "finished" for row in rows) else {}
+    for row in rows:
+        if row.state not in counted:
+            yield task_line(row, said.get(row.task_id, ""))
+    for state, number in Counter(row.state for row in rows if row.state in counted).items():
+        yield f"{state:8}  {count(number, 'task')}"
+
+
+def task_line(row: TaskRow, summary: str = "") -> str:
+    """Return a task as it stands as a line."""
+    words = " ".join((row.error or summary or row.reason).split())
+    tries = f"  ({row.attempts} attempts)" if row.attempts > 1 else ""
+    return f"{row.state:8}  {row.task_id}  {row.file}:{row.line} {row.node}  {words}".rstrip() + tries
+
+
+def _turns(log: LogReader, run_id: str, rows: Sequence[TaskRow]) -> Iterator[str]:
+    known = {row.task_id: row for row in rows}
+    for event in log.task_events(run_id, list(known)):
+        if event["type"] == "task:finished":
+            yield task_line(known[event["task_id"]], event["summary"])
+        else:
             yield from turn_lines(event)
-
-
-def matches(event: Mapping[str, Any], pattern: str) -> bool:
-    """Whether a task's id, file, node or `file::node` matches a glob."""
-    names = (event["task_id"], event["file"], event["node"], f"{event['file']}::{event['node']}")
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
-
-
-def task_line(event: Mapping[str, Any]) -> str:
-    """Return a finished task as a line."""
-    words = " ".join((event["error"] or event["summary"] or event["reason"]).split())
-    return f"{event['outcome']:8}  {event['task_id']}  {event['file']}:{event['line']} {event['node']}  {words}"
 
 
 def turn_lines(event: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -49,7 +50,16 @@ _UNANSWERED = """
         GROUP BY task_id
     ) WHERE type = 'model:requested' AND json_valid(data) AND data ->> '$.reserved.prompt_tokens' > 0
 """
+_SUMMARIES = (
+    "SELECT task_id, json_extract(data, '$.summary') FROM events"
+    " WHERE run_id = ? AND type = 'task:finished' AND json_valid(data) ORDER BY seq"
+)
+_TASK_EVENTS = (
+    "SELECT run_id, seq, time, type, task_id, data FROM events"
+    " WHERE run_id = ? AND task_id IN (SELECT value FROM json_each(?)) ORDER BY seq"
+)
 _EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_OF_TASK = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND task_id = ? ORDER BY seq"
 
 
 class LogReader:
@@ -100,6 +110,18 @@ class LogReader:
         """
         return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
 
+    def events_of_task(self, run_id: str, task_id: str) -> list[dict[str, Any]]:
+        """Return the events of one task, in order."""
+        return [StoredEvent(*row).as_dict() for row in self._select(_OF_TASK, (run_id, task_id))]
+
+    def task_events(self, run_id: str, task_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the events of some tasks of a run, in order."""
+        return [StoredEvent(*row).as_dict() for row in self._select(_TASK_EVENTS, (run_id, json.dumps(task_ids)))]
+
+    def task_summaries(self, run_id: str) -> dict[str, str]:
+        """Return what the tasks of a run said about themselves at their end, by their ids."""
+        return {task_id: summary or "" for task_id, summary in self._select(_SUMMARIES, (run_id,))}
+
     def follow(self, run_id: str, after: int = 0) -> Follower:
         """Return the events of a run, as they are committed by whichever process writes it, until it ends.
 
@@ -127,6 +149,10 @@ class LogReader:
     def task_counts(self, run_id: str) -> dict[str, int]:
         """Return how many tasks of a run are in each state."""
         return dict(self._select("SELECT state, count(*) FROM tasks WHERE run_id = ? GROUP BY state", (run_id,)))
+
+    def task_ends(self, run_id: str) -> set[tuple[str, str]]:
+        """Return the states that tasks of a run are in, each with the reasons for it."""
+        return set(self._select("SELECT DISTINCT state, reason FROM tasks WHERE run_id = ?", (run_id,)))
 
     def task_sums(self, run_id: str) -> list[tuple[str, int, int, int, int, int]]:
         """Return what the tasks of a run add up to.

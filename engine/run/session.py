@@ -23,6 +23,7 @@ from engine.run.cache.hit import Hit
 from engine.run.claim import running
 from engine.run.enforcement import Enforcer
 from engine.run.execute import Executor, LocalRunner, NotStoredError, Schedule, TaskRunner
+from engine.run.housekeeping import Keep, tidying
 from engine.run.plan import Assignment, Task, matches
 from engine.run.recording import record_plan
 from engine.run.render import Rendered, render_task
@@ -104,6 +105,7 @@ class RunSettings:
         request: All that was asked for, as JSON, so that the run can be gone on with.
         ray: How the tasks get onto a cluster; None for a run in this process.
         cache: How results of earlier runs are made use of; None for not at all.
+        keep: Which earlier runs are kept when this one starts; None for all.
     """
 
     concurrency: int
@@ -117,6 +119,7 @@ class RunSettings:
     request: Mapping[str, Any] = field(default_factory=dict)
     ray: RayOptions | None = None
     cache: CacheUse | None = None
+    keep: Keep | None = None
 
 
 def new_run_id() -> str:
@@ -233,7 +236,8 @@ class Session:
         with running(self.run_id):
             try:
                 bus = Bus(_Recorder(log, mirror), *observers)
-                return await self._execute(bus, store, log, apply=apply)
+                async with tidying(self._services.root, log.path, self._settings.keep):
+                    return await self._execute(bus, store, log, apply=apply)
             finally:
                 await asyncio.to_thread(log.close)
 

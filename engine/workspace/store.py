@@ -225,12 +225,48 @@ class ChangeStore:
                 " (SELECT run_id FROM changes GROUP BY run_id ORDER BY max(id) DESC LIMIT ?)",
                 (keep_runs,),
             ).rowcount
-            needed = " UNION ".join(
-                f"SELECT {column} FROM changes WHERE {column} IS NOT NULL"  # noqa: S608 - the names are below
-                for column in ("before", "after", "edited", "prior", "result")
-            )
-            db.execute(f"DELETE FROM blobs WHERE sha256 NOT IN ({needed})")  # noqa: S608 - built above
+            _drop_contents(db)
         return count
+
+    def unsettled_runs(self) -> set[str]:
+        """Return the runs with a change that waits for a decision, or whose decision is not through everywhere."""
+        query = (
+            "SELECT DISTINCT run_id FROM changes WHERE state NOT IN ('accepted', 'rejected')"
+            " OR intent IS NOT NULL OR untold IS NOT NULL"
+        )
+        with self._connected() as db:
+            return {row[0] for row in db.execute(query)}
+
+    def forget_runs(self, run_ids: Iterable[str]) -> int:
+        """Forget the decided changes of runs, and contents that nothing needs; returns how many.
+
+        Changes that wait for a decision are kept.
+        """
+        with self._connected() as db, _transaction(db):
+            count = sum(
+                db.execute(
+                    "DELETE FROM changes WHERE run_id = ? AND state IN ('accepted', 'rejected')"
+                    " AND intent IS NULL AND untold IS NULL",
+                    (run_id,),
+                ).rowcount
+                for run_id in run_ids
+            )
+            if count:
+                _drop_contents(db)
+        return count
+
+    def give_back(self) -> int:
+        """Let the file shrink if a quarter of it, and a megabyte, is free; return by how many bytes."""
+        with self._connected() as db:
+            free, pages, size = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count", "page_size")
+            )
+            if free * size < 2**20 or free * 4 < pages:
+                return 0
+            with contextlib.suppress(sqlite3.OperationalError):  # no room for a second file, or another one uses it
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return int((pages - db.execute("PRAGMA page_count").fetchone()[0]) * size)
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[None]:
@@ -262,6 +298,15 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _drop_contents(db: sqlite3.Connection) -> None:
+    """Remove the contents that no change needs."""
+    needed = " UNION ".join(
+        f"SELECT {column} FROM changes WHERE {column} IS NOT NULL"  # noqa: S608 - the names are below
+        for column in ("before", "after", "edited", "prior", "result")
+    )
+    db.execute(f"DELETE FROM blobs WHERE sha256 NOT IN ({needed})")  # noqa: S608 - built above
 
 
 def _judged(checks: Iterable[Mapping[str, Any]]) -> tuple[str, bool]:
