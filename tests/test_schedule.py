@@ -318,13 +318,13 @@ def test_no_bundle_starves(sizes: list[int], quantum: int, seed: int) -> None:
         order.add(at, share)
     left, waited = Counter(owner), [0.0] * len(sizes)
     while len(order):
-        at = order.take(cost)
-        assert at is not None
-        left[owner[at]] -= 1
-        waited[owner[at]] = 0.0
+        taken = order.take(cost)
+        assert taken is not None
+        left[owner[taken]] -= 1
+        waited[owner[taken]] = 0.0
         for share in range(len(sizes)):
-            if share != owner[at] and left[share]:
-                waited[share] += cost[at]
+            if share != owner[taken] and left[share]:
+                waited[share] += cost[taken]
                 assert waited[share] <= 2 * (len(sizes) - 1) * quantum
 
 

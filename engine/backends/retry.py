@@ -86,7 +86,7 @@ async def with_retries(
 
 def backoff(number: int) -> float:
     """Return how many seconds to wait after the given number of failures: exponential, with jitter."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2 ** (min(number, 30) - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (min(number, 30) - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
 
 
 def _delay(error: Exception, number: int) -> float:

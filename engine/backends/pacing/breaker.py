@@ -81,7 +81,7 @@ class Breaker:
         return False
 
     def _wait(self) -> float:
-        return min(_LONGEST, _FIRST * 2 ** min(self._probes, 10)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+        return min(_LONGEST, _FIRST * 2.0 ** min(self._probes, 10)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
 
     def until_probe(self) -> float:
         """Return the seconds until a request may be sent to see whether the server is back; 0 for now."""

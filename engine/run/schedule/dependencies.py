@@ -105,9 +105,9 @@ def lost_tasks(
     for at, task in enumerate(tasks if files else ()):
         names = before.get(task.assignment.operation, frozenset())
         rows = files.get(task.node.file_path, ()) if names else ()
-        row = next((row for row in rows if row.operation in names and _meet(row, task)), None)
-        if row is not None:
-            found[at] = row
+        lost = next((row for row in rows if row.operation in names and _meet(row, task)), None)
+        if lost is not None:
+            found[at] = lost
     return found
 
 
