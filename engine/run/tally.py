@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FAILURES = 20
 _CAUSES = 50
+_OTHER = "other"
 
 
 class _Ended(NamedTuple):
@@ -279,7 +280,7 @@ class Tally:
     def _note_ending(self, event: Mapping[str, Any]) -> None:
         cause, outcome = event.get("reason") or "", event["outcome"]
         key = (outcome, cause)
-        self.causes[key if key in self.causes or len(self.causes) < _CAUSES else (outcome, "other")] += 1
+        self.causes[key if key in self.causes or len(self.causes) < _CAUSES else (outcome, _OTHER)] += 1
         words = event.get("error") or event.get("summary") or cause
         self.endings.append(Ending(event["task_id"], event["bundle"], place_of(event), outcome, cause, words))
 
@@ -291,6 +292,10 @@ class Tally:
         self.counts[known.outcome] -= 1
         self.bundles[known.bundle][known.outcome] -= 1
         self.cached -= known.cached
+        if known.outcome != "finished":
+            key = (known.outcome, known.cause)
+            self.causes[key if self.causes[key] else (known.outcome, _OTHER)] -= 1
+            self.endings = deque((one for one in self.endings if one.task_id != task_id), _FAILURES)
 
     def _turn(self, event: Mapping[str, Any], doing: str) -> None:
         flight = self.flights.get(event["task_id"])
