@@ -202,7 +202,7 @@ class Executor:
         """Tell of a task's end, and keep its result."""
         ids: dict[str, Any] = {"run_id": self._run_id, "task_id": result.task.task_id}
         for change in result.changes:
-            size = {"added": change.added, "removed": change.removed}
+            size: dict[str, Any] = {"added": change.added, "removed": change.removed}
             passed = all(check.passed for check in result.checks)
             await self._bus.emit(ChangeOffered(**ids, file=change.path, kind=change.kind, **size, passed=passed))
         await self._bus.emit(

@@ -13,6 +13,7 @@ from engine.run.plan import Assignment, Task
 from engine.run.resume import Past, Resumed
 from engine.run.session import Plan
 from engine.run.settled import settled_results
+from engine.run.sources import gone
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore
 
@@ -50,6 +51,7 @@ async def plan_left(
         resumed: What the session is told besides.
         when_gone: What a person can do about a node that is gone.
     """
+    before = resumed.rows
     by_key = {(one.operation, one.bundle.name): one for one in assignments}
     offered = await asyncio.to_thread(settled_results, past, project.log, project.store)
     open_rows = [row for row in past.left if row.task_id not in offered and _key(row) in by_key]
@@ -68,19 +70,14 @@ async def plan_left(
         else:
             tasks.append(Task(row.task_id, assignment, node))
     parts = tuple(part for _, part in found)
-    return Plan(tuple(assignments), parts, tuple(tasks), resumed=replace(resumed, settled=tuple(settled)))
+    ends = {result.task.task_id: result for result in settled}
+    over = [_at_end(row, ends[row.task_id]) for row in past.left if row.task_id in ends]
+    resumed = replace(resumed, settled=tuple(settled), rows=lambda: [*before(), *over])
+    return Plan(tuple(assignments), parts, tuple(tasks), resumed=resumed)
 
 
-def gone(task: Task, way_out: str = "") -> TaskResult:
-    """Return the result of a task whose node is not there any more.
-
-    Args:
-        task: The task.
-        way_out: What a person can do about it.
-    """
-    node = task.node
-    said = f"{node.file_path} has no {node.type} {node.qualified_name} any more"
-    return TaskResult(task, "stopped", "node_gone", error=f"{said}; {way_out}" if way_out else said)
+def _at_end(row: TaskRow, result: TaskResult) -> TaskRow:
+    return row._replace(state=result.outcome, reason=result.reason, changes=len(result.changes))
 
 
 def _key(row: TaskRow) -> Key:

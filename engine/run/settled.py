@@ -40,10 +40,15 @@ def settled_results(past: Past, log: Path, store: ChangeStore) -> dict[str, Task
     for head in store.heads(past.run_id) if left else ():
         if head.task_id in left:
             offers.setdefault(head.task_id, []).append(head)
-    # What did not pass its checks is no end that the task can be said to have come to: it is tried again.
-    whole = {task_id: heads for task_id, heads in offers.items() if all(head.passed for head in heads)}
+    # What did not pass its checks is no end that the task can be said to have come to: it is tried again, unless a
+    # person took it all the same.
+    whole = {task_id: heads for task_id, heads in offers.items() if all(_counts(head) for head in heads)}
     told = last_tries(log, past.run_id, whole) if whole else {}
     return {task_id: _result(past.run_id, store, heads, told.get(task_id, ())) for task_id, heads in whole.items()}
+
+
+def _counts(head: ChangeHead) -> bool:
+    return head.passed or head.state == "accepted"
 
 
 def last_tries(log: Path, run_id: str, task_ids: Collection[str]) -> dict[str, list[_Told]]:

@@ -51,7 +51,7 @@ class Recorder:
             tuple(Call(call.tool, call.arguments, self._answers.get(key)) for key, call in self._calls.items()),
             plugin.parse_response(reply, tools).text if reply else "",
             reply,
-            result.changes if result.outcome == "finished" else (),
+            tuple(result.changes) if result.outcome == "finished" else (),
             result.turns,
             result.usage,
             result.adapter,
