@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from engine.discovery import Discovery
     from engine.manifest import EngineConfig
     from engine.run import Plan, Review, Session, TaskResult
+    from engine.run.cache import TaskCache
+    from engine.run.cache.why import Why
     from engine.run.doctor import Check
     from engine.run.enforcement import Enforcer
     from engine.run.estimate import Count, Estimate
@@ -123,6 +125,18 @@ class App:
     def reader(self) -> LogReader:
         """Open the event log for reading; nothing is made."""
         return LogReader(self.log_path)
+
+    def cache(self) -> TaskCache:
+        """Open the cache of task results; nothing is made before something is kept."""
+        from engine.run.cache import CACHE, TaskCache
+
+        return TaskCache(self.root / CACHE)
+
+    async def why(self, subject: str, given: Mapping[str, Any]) -> list[Why]:
+        """Say what keeps the cache from having a task: `engine.app.caching.why` has more."""
+        from engine.app.caching import why
+
+        return await why(self, subject, given)
 
     def housekeeper(self) -> Housekeeper:
         """Return what forgets old runs."""

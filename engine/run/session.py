@@ -18,7 +18,7 @@ from engine.backends.pacing import PacedBackend
 from engine.discovery import Discovery
 from engine.events import Bus, Event, EventLog, PaceChanged, RunPlanned, RunResumed, RunStarted, StoredEvent
 from engine.run.again import run_again
-from engine.run.cache import CachedRunner, CacheUse, open_run_cache
+from engine.run.cache import CachedRunner, CacheUse, RunCache, TaskKey, open_run_cache
 from engine.run.cache.hit import Hit
 from engine.run.claim import running
 from engine.run.enforcement import Enforcer
@@ -178,6 +178,14 @@ class Session:
             self.plan = await self._cache.planned(self.plan)
             self._looked = True
         return self.plan
+
+    async def key(self, task: Task) -> TaskKey | None:
+        """Return what the cache has a task's result under; None where none is ever kept.
+
+        Raises:
+            BackendError: The server does not say what it is.
+        """
+        return await (self._cache or RunCache(self._services)).key(task)
 
     @property
     def cache_problem(self) -> str | None:

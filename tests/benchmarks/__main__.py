@@ -18,10 +18,12 @@ BENCHMARKS = {
     "discovery": "the standard library, beside bare tree-sitter",
     "toolcall": "one tool call, beside bare Monty",
     "run": "two turns and a tool call, beside the bare openai SDK and Pydantic AI",
+    "tasks": "whole tasks of two turns and a tool call, beside openai SDK, Pydantic AI and LangGraph",
     "grammar": "grammars of 1, 5 and 50 tools: build, compile, masks, beside xgrammar's own structural tags",
     "constrained": "tokens per second under a typed grammar, beside none: embedded and vLLM",
     "throughput": "engine run at 1, 4 and 16 tasks at once, beside a bare load generator: vLLM and embedded",
     "embedded": "tokens per second, beside bare llama.cpp",
+    "cached": "engine run of 10,000 nodes from the cache, beside discovery of the same tree",
     "eventlog": "stored events per second, beside bare sqlite3",
 }
 

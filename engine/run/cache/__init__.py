@@ -8,18 +8,20 @@ from engine.lazy import lazy
 
 if TYPE_CHECKING:
     from engine.run.cache.hit import Hit, saved
-    from engine.run.cache.key import why_uncachable
+    from engine.run.cache.key import TaskKey, why_uncachable
     from engine.run.cache.runner import CachedRunner
     from engine.run.cache.store import Stats, TaskCache
-    from engine.run.cache.using import CacheUse, RunCache, open_run_cache
+    from engine.run.cache.using import CACHE, CacheUse, RunCache, open_run_cache
 
 __all__ = [
+    "CACHE",
     "CacheUse",
     "CachedRunner",
     "Hit",
     "RunCache",
     "Stats",
     "TaskCache",
+    "TaskKey",
     "open_run_cache",
     "saved",
     "why_uncachable",
@@ -29,9 +31,9 @@ __getattr__ = lazy(
     __name__,
     {
         "hit": ("Hit", "saved"),
-        "key": ("why_uncachable",),
+        "key": ("TaskKey", "why_uncachable"),
         "runner": ("CachedRunner",),
         "store": ("Stats", "TaskCache"),
-        "using": ("CacheUse", "RunCache", "open_run_cache"),
+        "using": ("CACHE", "CacheUse", "RunCache", "open_run_cache"),
     },
 )

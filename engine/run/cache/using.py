@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine.backends import identity_of
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 CacheUse = Literal["use", "refresh"]
 """Read and write; or only write, so that everything is asked anew and kept."""
 
+CACHE = Path(".engine", "cache.db")
+"""The cache's file, relative to the project's root."""
+
 _CHUNK = 500
 
 
@@ -36,15 +40,14 @@ class RunCache:
     """One run's way to the cache. A file that cannot be used is a `problem` and never stops a run.
 
     Args:
-        cache: The cache.
-        services: What the tasks of the run share.
+        services: What the tasks of the run share; the cache is that of their project.
         use: Whether it is read, or only written.
     """
 
-    def __init__(self, cache: TaskCache, services: Services, use: CacheUse = "use") -> None:
-        self._cache, self._services, self._use = cache, services, use
+    def __init__(self, services: Services, use: CacheUse = "use") -> None:
+        self._cache, self._services, self._use = TaskCache(services.root / CACHE), services, use
         self._scenes: dict[int, tuple[Assignment, Scene | None]] = {}
-        self._writer = CacheWriter(cache)
+        self._writer = CacheWriter(self._cache)
         self._said: str | None = None
         self._asking = asyncio.Lock()
 
@@ -187,9 +190,7 @@ class RunCache:
 
 def open_run_cache(services: Services, use: CacheUse | None) -> RunCache | None:
     """Return the way to the project's cache, or None where it is not made use of; nothing is opened yet."""
-    if use is None:
-        return None
-    return RunCache(TaskCache(services.root / ".engine" / "cache.db"), services, use)
+    return None if use is None else RunCache(services, use)
 
 
 def _match(task: Task, entries: Iterable[Entry], holds: Holds) -> Entry | None:
