@@ -121,9 +121,8 @@ def _asked(app: App, run_id: str, task_id: str) -> tuple[RunRequest, TaskRow]:
         raise ConfigError(f"run {run_id} has no task {task_id}")
     if row.state in ("planned", "running") and record.status == "running":
         raise ConfigError(f"task {task_id} has not ended yet")
-    request = _request(app, record)
-    alone = {"limit": None, "shard": None, "changed_since": None, "executor": "local", "cache": False}
-    return replace(request, targets=(app.root / row.file,), nodes=(row.node_id,), **alone), row
+    alone = replace(_request(app, record), limit=None, shard=None, changed_since=None, executor="local", cache=False)
+    return replace(alone, targets=(app.root / row.file,), nodes=(row.node_id,)), row
 
 
 def _request(app: App, record: RunRecord) -> RunRequest:

@@ -12,7 +12,7 @@ from engine.app import App
 from engine.cli.console import count, note, printable, project_option, use_color
 
 if TYPE_CHECKING:
-    from engine.run.review import Where
+    from engine.run.review import Review, Where
     from engine.workspace import Decision, OfferedChange
 
 COLORS = {"+": "green", "-": "red", "@": "cyan", "<": "yellow", "|": "yellow", "=": "yellow", ">": "yellow"}
@@ -72,17 +72,18 @@ def diff(run: str | None, tasks: Sequence[str], where: str | None, project: Path
             for check in row.checks:
                 if not check["passed"]:
                     note(f"#   {printable(check['check'])}: {printable(check['detail'])}")
-            click.echo(paint(_three_ways(review.live(row), row) if options["three"] else row.change.diff()), nl=False)
+            click.echo(paint(_diff(review, row, three=options["three"])), nl=False)
     if not heads:
         note(f"run {review.run_id} has no changes that {'are meant' if options['all_states'] else 'wait'}")
     return 0
 
 
-def _three_ways(live: bytes | None, row: OfferedChange) -> str:
-    """Return the change as a diff from the file as it is now; where both changed the same lines, all three sides."""
+def _diff(review: Review, row: OfferedChange, *, three: bool) -> str:
+    """Return a change; with `three` as it meets the file now, from all sides where that is not clear."""
     from engine.workspace import three_way_diff
 
-    return three_way_diff(row.change, live, row.task_id)
+    found, live = review.outlook(row) if three and row.state in ("pending", "conflict") else ("write", None)
+    return row.change.diff() if found in ("write", "done") else three_way_diff(row.change, live, row.task_id)
 
 
 @click.command()

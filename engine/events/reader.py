@@ -59,6 +59,10 @@ _TASK_EVENTS = (
     " WHERE run_id = ? AND task_id IN (SELECT value FROM json_each(?)) ORDER BY seq"
 )
 _EVENTS = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_EVENTS_OF_TYPES = (
+    "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND seq > ?"
+    " AND type IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?"
+)
 _OF_TASK = "SELECT run_id, seq, time, type, task_id, data FROM events WHERE run_id = ? AND task_id = ? ORDER BY seq"
 
 
@@ -100,15 +104,21 @@ class LogReader:
             raise ConfigError(f"'{run_id}' begins the ids of several runs: {', '.join(found[:5])}")
         raise ConfigError(f"there is no run '{run_id}' in {self.path}: engine runs lists them")
 
-    def events(self, run_id: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+    def events(
+        self, run_id: str, after: int = 0, limit: int = -1, *, types: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """Return the events of a run with `seq` above `after`, in order, as `event_to_json` writes them.
 
         Args:
             run_id: The run.
             after: The last number that the caller has.
             limit: At most this many; a negative limit means all.
+            types: Only events of these types; none means all.
         """
-        return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
+        if not types:
+            return [StoredEvent(*row).as_dict() for row in self._select(_EVENTS, (run_id, after, limit))]
+        rows = self._select(_EVENTS_OF_TYPES, (run_id, after, json.dumps(types), limit))
+        return [StoredEvent(*row).as_dict() for row in rows]
 
     def events_of_task(self, run_id: str, task_id: str) -> list[dict[str, Any]]:
         """Return the events of one task, in order."""

@@ -1,9 +1,8 @@
 """The workspace: a task's copy-on-write view of the project, its changes, and how they get into the project's files."""
 
-from engine.workspace.apply import Decision, Selection, accept, reject, undo
+from engine.workspace.apply import Decision, Outlook, Selection, accept, outlook, reject, undo
 from engine.workspace.change import Change
 from engine.workspace.commands import CommandLimits, CommandRunner
-from engine.workspace.live import LiveFile
 from engine.workspace.offered import WAITING, ChangeHead, Offer, OfferedChange
 from engine.workspace.overlay import Workspace
 from engine.workspace.project import Project, Snapshot
@@ -21,18 +20,19 @@ __all__ = [
     "CommandLimits",
     "CommandRunner",
     "Decision",
-    "LiveFile",
     "Merged",
     "Offer",
     "OfferedChange",
+    "Outlook",
     "Project",
     "Reads",
-    "Snapshot",
     "Selection",
+    "Snapshot",
     "ViewLimits",
     "Workspace",
     "accept",
     "merge",
+    "outlook",
     "reject",
     "three_way_diff",
     "undo",

@@ -19,6 +19,7 @@ from engine.workspace.threeway import changed_lines, merge
 Verify = Callable[[str, bytes | None, bytes | None], str | None]
 """Given path, old bytes and new bytes, returns why the new ones must not be written, or None."""
 
+Outlook = Literal["write", "done", "collides", "changed"]
 Word = Literal["accepted", "rejected", "undone", "conflict", "refused"]
 
 
@@ -140,6 +141,26 @@ def undo(
         heads = store.heads(run_id, ("accepted",))
         newest_first = sorted(heads, key=lambda one: (one.decided_at or 0, one.id), reverse=True)
         return decisions + [_undo_one(store, root, row, verify) for row in _chosen(store, newest_first, selection)]
+
+
+def outlook(store: ChangeStore, root: Path, row: OfferedChange) -> tuple[Outlook, bytes | None]:
+    """Return what accepting a change would meet now, and the file's bytes.
+
+    Args:
+        store: The change store.
+        root: The project's root.
+        row: The change.
+
+    Returns:
+        `write`: it goes in, beside what was accepted before; `done`: the file has it; `collides`: with an accepted
+        change; `changed`: somebody else edited the file.
+
+    Raises:
+        WorkspaceError: The file cannot be read.
+    """
+    live = LiveFile(root, row.path).read()
+    accepted = [other.change for other in store.in_file(row.path, row.change.before) if other.id != row.id]
+    return resolve(row.change, live, accepted).action, live
 
 
 def _chosen(store: ChangeStore, heads: Sequence[ChangeHead], selection: Selection) -> Iterator[OfferedChange]:

@@ -14,10 +14,11 @@ from engine.workspace import (
     ChangeHead,
     ChangeStore,
     Decision,
-    LiveFile,
     OfferedChange,
+    Outlook,
     Selection,
     accept,
+    outlook,
     reject,
     undo,
 )
@@ -68,13 +69,13 @@ class Review:
             if row is not None:
                 yield row
 
-    def live(self, head: ChangeHead) -> bytes | None:
-        """Return what the file of a change holds now; None when it does not exist.
+    def outlook(self, row: OfferedChange) -> tuple[Outlook, bytes | None]:
+        """Return what accepting a change would meet now, and what its file holds.
 
         Raises:
-            WorkspaceError: It cannot be read.
+            WorkspaceError: The file cannot be read.
         """
-        return LiveFile(self._root, head.path).read()
+        return outlook(self.store, self._root, row)
 
     def accept(
         self,
