@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from engine.app import App
-from engine.cli.console import count, note, printable, project_option
+from engine.cli.console import count, printable, project_option
 from engine.errors import BundleError, ConfigError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
