@@ -17,7 +17,7 @@ from engine.run.plan import Task
 from engine.run.render import Rendered
 
 if TYPE_CHECKING:
-    from engine.run.session import Plan
+    from engine.run.run_plan import Plan
 
 AT_ONCE = 32
 """Prompts that are rendered and counted at once: servers count tokens in parallel, and memory stays bounded."""

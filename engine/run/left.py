@@ -11,7 +11,7 @@ from engine.discovery import CodeNode, Discovery, discover_async, language_of
 from engine.events import TaskRow
 from engine.run.plan import Assignment, Task
 from engine.run.resume import Past, Resumed
-from engine.run.session import Plan
+from engine.run.run_plan import Plan
 from engine.run.settled import settled_results
 from engine.run.sources import gone
 from engine.run.task import TaskResult

@@ -5,121 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from engine.backends.pacing import PacedBackend
-from engine.discovery import Discovery
-from engine.events import Bus, Event, EventLog, PaceChanged, RunPlanned, RunResumed, RunStarted, StoredEvent
+from engine.events import Bus, Event, EventLog, PaceChanged, RunPlanned, RunResumed, RunStarted
 from engine.run.again import run_again
-from engine.run.cache import CachedRunner, CacheUse, RunCache, TaskKey, open_run_cache
-from engine.run.cache.hit import Hit
+from engine.run.cache import CachedRunner, RunCache, TaskKey, open_run_cache
 from engine.run.claim import running
 from engine.run.enforcement import Enforcer
-from engine.run.execute import Executor, LocalRunner, NotStoredError, Schedule, TaskRunner
-from engine.run.housekeeping import Keep, tidying
-from engine.run.plan import Assignment, Task, matches
+from engine.run.execute import Executor, LocalRunner, Schedule, TaskRunner
+from engine.run.housekeeping import tidying
+from engine.run.offering import Mirror, Recorder, offer_all, offer_one, slim
+from engine.run.plan import Task
 from engine.run.recording import record_plan
 from engine.run.render import Rendered, render_task
 from engine.run.results import NOTHING_EARLIER, Earlier, RunResult, StoredChanges, run_finished
-from engine.run.resume import Resumed
-from engine.run.review import Review, offer_of
+from engine.run.review import Review
 from engine.run.routing import prepare
-from engine.run.schedule import Attempts, OnFailure, Timetable
+from engine.run.run_plan import Plan, RunSettings
+from engine.run.schedule import Attempts, Timetable
 from engine.run.sources import FreshRunner, Sources
 from engine.run.spent import Account
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
-
-if TYPE_CHECKING:
-    from engine.run.executors.ray_runner import RayOptions
-
-Mirror = Callable[[StoredEvent], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run is going to do.
-
-    Attributes:
-        assignments: The bundles with their settings.
-        discoveries: What was found.
-        tasks: One per bundle and node that it takes.
-        cached: What the cache has, by task id; `Session.look` fills it in.
-        uncachable: Why the results of a bundle are never kept, by its name.
-        resumed: The run that is gone on with; the tasks are then those that are left.
-        since: When the files began to be read, in nanoseconds since 1970.
-    """
-
-    assignments: tuple[Assignment, ...]
-    discoveries: tuple[Discovery, ...]
-    tasks: tuple[Task, ...]
-    cached: Mapping[str, Hit] = field(default_factory=dict)
-    uncachable: Mapping[str, str] = field(default_factory=dict)
-    resumed: Resumed | None = None
-    since: int = 0
-
-    @property
-    def notes(self) -> list[str]:
-        """Files that were left out or only read in part, and why."""
-        return list(dict.fromkeys(str(note) for part in self.discoveries for note in part.notes))
-
-    def why_no_task(self, patterns: Sequence[str]) -> str:
-        """Say why the bundle takes none of the nodes that were asked for."""
-        nodes = [node for part in self.discoveries for node in part.nodes]
-        there = [node.qualified_name for node in nodes if any(matches(node, pattern) for pattern in patterns)]
-        if there:
-            return f"the bundle does not take {there[0]}: its nodes.when leaves it out"
-        names = ", ".join(dict.fromkeys(node.qualified_name for node in nodes))
-        return f"there is no such node; the file has: {names[:400] or 'none of the languages and types of the bundle'}"
-
-    def without_constraints(self, bundles: Collection[str]) -> Plan:
-        """Return the plan with these bundles asked for without their constraint."""
-        if not bundles:
-            return self
-        changed = {id(one): replace(one, unconstrained=one.bundle.name in bundles) for one in self.assignments}
-        tasks = tuple(replace(task, assignment=changed[id(task.assignment)]) for task in self.tasks)
-        return replace(self, assignments=tuple(changed.values()), tasks=tasks)
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How a plan is executed.
-
-    Attributes:
-        concurrency: Tasks at once.
-        seconds: Upper bound of the run, on the clock.
-        targets: What the user named.
-        on_failure: What becomes of the others when a task does not finish.
-        attempts: How often a task is tried that the server failed.
-        outage: Seconds without an answer of the server after which the run stops.
-        allow_unconstrained: Run bundles whose declared constraint is not in force, and say so.
-        described: The settings in force, for the log.
-        request: All that was asked for, as JSON, so that the run can be gone on with.
-        ray: How the tasks get onto a cluster; None for a run in this process.
-        cache: How results of earlier runs are made use of; None for not at all.
-        keep: Which earlier runs are kept when this one starts; None for all.
-    """
-
-    concurrency: int
-    seconds: float = 3600
-    targets: Sequence[str] = ()
-    on_failure: OnFailure = "skip_dependents"
-    attempts: int = 2
-    outage: float = 60.0
-    allow_unconstrained: bool = False
-    described: Mapping[str, Any] = field(default_factory=dict)
-    request: Mapping[str, Any] = field(default_factory=dict)
-    ray: RayOptions | None = None
-    cache: CacheUse | None = None
-    keep: Keep | None = None
 
 
 def new_run_id() -> str:
@@ -243,7 +157,7 @@ class Session:
         log = await asyncio.to_thread(self._open_log)
         with running(self.run_id):
             try:
-                bus = Bus(_Recorder(log, mirror), *observers)
+                bus = Bus(Recorder(log, mirror), *observers)
                 async with tidying(self._services.root, log.path, self._settings.keep):
                     return await self._execute(bus, store, log, apply=apply)
             finally:
@@ -258,7 +172,7 @@ class Session:
                 stack.push_async_callback(self._cache.aclose)
                 runner = CachedRunner(runner, self._cache, self.plan.cached)
             await self._open(bus, log, apply=apply)
-            offer, keep = partial(_offer, store, self.run_id), partial(_slim, store, self.run_id)
+            offer, keep = partial(offer_one, store, self.run_id), partial(slim, store, self.run_id)
             executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
             try:
                 async with log.guarding():
@@ -299,7 +213,9 @@ class Session:
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
         try:
-            return await run_again(task, self._services, run_id, Bus(log, *observers), partial(_offer, store, run_id))
+            return await run_again(
+                task, self._services, run_id, Bus(log, *observers), partial(offer_one, store, run_id)
+            )
         finally:
             await asyncio.to_thread(log.close)
 
@@ -351,7 +267,7 @@ class Session:
             return self.plan.tasks
         first = [task for task in self.plan.tasks if not task.assignment.after]
         results = self._cache.results(first, self.plan.cached)
-        taken = await executor.take(results, partial(_offer_many, store, self.run_id))
+        taken = await executor.take(results, partial(offer_all, store, self.run_id))
         return [task for task in self.plan.tasks if task.task_id not in taken]
 
     def _make_schedule(self, tasks: Sequence[Task]) -> Schedule:
@@ -404,41 +320,5 @@ class Session:
         return decisions
 
 
-class _Recorder:
-    """The observer that logs, and shows what it logged."""
-
-    def __init__(self, log: EventLog, mirror: Mirror | None) -> None:
-        self._log, self._mirror = log, mirror
-
-    async def on_event(self, event: Event) -> None:
-        """Log an event."""
-        stored = self._log.append(event)
-        if self._mirror is not None:
-            self._mirror(stored)
-
-
 async def _tell_pace(bus: Bus, run_id: str, limit: int, reason: str) -> None:
     await bus.emit(PaceChanged(run_id=run_id, limit=limit, reason=reason))
-
-
-async def _offer(store: ChangeStore, run_id: str, result: TaskResult) -> None:
-    await _offer_many(store, run_id, [result])
-
-
-async def _offer_many(store: ChangeStore, run_id: str, results: Sequence[TaskResult]) -> None:
-    """Store the changes of tasks, all or none."""
-    offers = [offer_of(run_id, result) for result in results if result.changes]
-    if not offers:
-        return
-    try:
-        await asyncio.to_thread(store.offer_many, offers)
-    except (sqlite3.Error, OSError) as exc:
-        node = offers[0].node
-        raise NotStoredError(f"the changes of {node} cannot be stored: {exc}; check the free space") from exc
-
-
-def _slim(store: ChangeStore, run_id: str, result: TaskResult) -> TaskResult:
-    """Leave the contents of changes to the store."""
-    if not result.changes:
-        return result
-    return replace(result, changes=StoredChanges(store, run_id, result.task.task_id, len(result.changes)))

@@ -25,7 +25,7 @@ from engine.run.task import TaskResult
 from engine.workspace import Snapshot
 
 if TYPE_CHECKING:
-    from engine.run.session import Plan
+    from engine.run.run_plan import Plan
 
 CacheUse = Literal["use", "refresh"]
 """Read and write; or only write, so that everything is asked anew and kept."""

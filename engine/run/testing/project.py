@@ -11,7 +11,7 @@ from engine.bundle.cases import BundleCase
 from engine.discovery.languages import extension_of
 from engine.errors import ConfigError
 from engine.run.plan import Task
-from engine.run.session import Plan
+from engine.run.run_plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from engine.backends import Backend
 from engine.bundle import Bundle
-from engine.run.session import Plan
+from engine.run.run_plan import Plan
 
 Replies = Literal["live", "record", "replay"]
 """Where replies come from: the backend; the backend, and they are recorded; the recordings."""
