@@ -121,7 +121,7 @@ def _give_back(database: sqlite3.Connection, stop: Stop) -> None:
     )
     if small_steps:
         while free > 0 and not stop():
-            database.execute(f"PRAGMA incremental_vacuum({_STEP})").fetchall()
+            database.executescript(f"PRAGMA incremental_vacuum({_STEP})")  # `execute` ends it after one page
             free -= _STEP
     elif free * size >= _WORTH_IT and not _any_running(database):
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")

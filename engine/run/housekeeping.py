@@ -20,6 +20,7 @@ from engine.workspace import ChangeStore
 
 _log = logging.getLogger("engine.run")
 _DAY = 86_400
+_PATIENCE = 5  # seconds that a run's end waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,16 @@ class Housekeeper:
         """Have `tidy` end soon, in another thread; what it leaves is there for the next time."""
         self._stopped.set()
 
-    def due(self, keep: Keep, named: Sequence[str] = ()) -> list[RunRecord]:
-        """Return the runs that are not to be kept, or those that are named; the newest first."""
+    def due(self, keep: Keep, named: Sequence[str] = (), *, but: str = "") -> list[RunRecord]:
+        """Return the runs that are not to be kept, or those that are named; the newest first.
+
+        Args:
+            keep: Which to keep.
+            named: Return these instead.
+            but: A run that is not looked at and not counted: the one that starts.
+        """
         with LogReader(self._log) as reader:
-            runs = reader.runs()
+            runs = [run for run in reader.runs() if run.run_id != but]
         if named:
             return [run for run in runs if run.run_id in named]
         since = None if keep.days is None else time.time() - keep.days * _DAY
@@ -91,13 +98,16 @@ class Housekeeper:
             if (keep.runs is not None and place >= keep.runs) or (since is not None and run.started < since)
         ]
 
-    def tidy(self, due: Iterable[RunRecord], *, unfinished: bool = False, dry_run: bool = False) -> Tidied:
+    def tidy(
+        self, due: Iterable[RunRecord], *, unfinished: bool = False, dry_run: bool = False, busy: bool = False
+    ) -> Tidied:
         """Forget runs, but for those that go on, that have changes which wait, or that can be resumed.
 
         Args:
             due: The runs.
             unfinished: Also those that can be resumed, and those that went on, on a machine that cannot be seen.
             dry_run: Forget nothing.
+            busy: A run goes on: hold no lock for long, and leave free space for it where that would take one.
 
         Raises:
             ConfigError: A file is damaged or locked, or cannot be written.
@@ -114,7 +124,7 @@ class Housekeeper:
                 return Tidied(tuple(gone), kept)
             # What was decided goes first: a run without its changes is forgotten the next time, not the reverse.
             changes = store.forget_runs(gone)
-            freed = store.give_back() if changes else 0
+            freed = store.give_back() if changes and not busy else 0
             told = forget_runs(self._log, gone, unknown=not unfinished, stop=self._stopped.is_set)
             return Tidied(told.runs, kept, told.events, told.tasks, changes, freed + told.bytes)
         finally:
@@ -141,29 +151,33 @@ def can_be_resumed(reader: LogReader, run: RunRecord) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def tidying(root: Path, log: Path, keep: Keep | None) -> AsyncIterator[None]:
-    """Forget what is not to be kept, in a thread beside the body; it ends with the body, and never disturbs it.
+async def tidying(root: Path, log: Path, keep: Keep | None, run_id: str = "") -> AsyncIterator[None]:
+    """Forget what is not to be kept, in a thread beside the body, which it never disturbs.
+
+    It ends some seconds after the body at the latest, or at once where the body is broken off.
 
     Args:
         root: The project's root.
         log: The file of the event log.
         keep: Which runs to keep; None for all.
+        run_id: The run that starts.
     """
     if keep is None:
         yield
         return
     keeper = Housekeeper(root, log)
-    work = asyncio.create_task(asyncio.to_thread(_tidy_quietly, keeper, keep))
+    work = asyncio.create_task(asyncio.to_thread(_tidy_quietly, keeper, keep, run_id))
     try:
         yield
+        await asyncio.wait({work}, timeout=_PATIENCE)
     finally:
         keeper.stop()
         await asyncio.shield(work)
 
 
-def _tidy_quietly(keeper: Housekeeper, keep: Keep) -> None:
+def _tidy_quietly(keeper: Housekeeper, keep: Keep, run_id: str) -> None:
     try:
-        tidied = keeper.tidy(keeper.due(keep))
+        tidied = keeper.tidy(keeper.due(keep, but=run_id), busy=True)
     except EngineError as error:
         _log.warning("old runs were not forgotten: %s", error)
     else:

@@ -158,7 +158,7 @@ class Session:
         with running(self.run_id):
             try:
                 bus = Bus(Recorder(log, mirror), *observers)
-                async with tidying(self._services.root, log.path, self._settings.keep):
+                async with tidying(self._services.root, log.path, self._settings.keep, self.run_id):
                     return await self._execute(bus, store, log, apply=apply)
             finally:
                 await asyncio.to_thread(log.close)

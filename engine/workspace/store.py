@@ -229,11 +229,8 @@ class ChangeStore:
         return count
 
     def unsettled_runs(self) -> set[str]:
-        """Return the runs with a change that waits for a decision, or whose decision is not through everywhere."""
-        query = (
-            "SELECT DISTINCT run_id FROM changes WHERE state NOT IN ('accepted', 'rejected')"
-            " OR intent IS NOT NULL OR untold IS NOT NULL"
-        )
+        """Return the runs with a change that waits for a decision, or whose write was begun and not settled."""
+        query = "SELECT DISTINCT run_id FROM changes WHERE state NOT IN ('accepted', 'rejected') OR intent IS NOT NULL"
         with self._connected() as db:
             return {row[0] for row in db.execute(query)}
 
@@ -245,8 +242,7 @@ class ChangeStore:
         with self._connected() as db, _transaction(db):
             count = sum(
                 db.execute(
-                    "DELETE FROM changes WHERE run_id = ? AND state IN ('accepted', 'rejected')"
-                    " AND intent IS NULL AND untold IS NULL",
+                    "DELETE FROM changes WHERE run_id = ? AND state IN ('accepted', 'rejected') AND intent IS NULL",
                     (run_id,),
                 ).rowcount
                 for run_id in run_ids
