@@ -36,6 +36,7 @@ class ScriptedServer:
         url: Its root, without `/v1`.
         chat: What the chat endpoint does, in turn; when it is used up, it answers with `text`.
         text: The text of the standard answer, or a function of the request's body.
+        reply: What the chat endpoint does with a request's body, before all that; None leaves it to `chat` and `text`.
         models: The rows of `/v1/models`; None answers 404.
         routes: Path → JSON of further endpoints, or a function from the request's body to what the endpoint does.
         requests: What was received, in order, but for canaries.
@@ -47,6 +48,7 @@ class ScriptedServer:
     url: str = ""
     chat: list[Reply] = field(default_factory=list)
     text: str | Callable[[Any], str] = "hello"
+    reply: Callable[[Any], Reply | None] = lambda body: None
     models: list[dict[str, Any]] | None = field(default_factory=lambda: [{"id": "m", "owned_by": "vllm"}])
     routes: dict[str, Any] = field(default_factory=dict)
     answers: dict[str, Reply] = field(default_factory=dict)
@@ -180,6 +182,27 @@ def breaks_off(after: int = 20) -> Reply:
     return reply
 
 
+def drips(piece: bytes, pause: float, head: bytes = b"", gone: threading.Event | None = None) -> Reply:
+    """Answer without an end: the same piece again and again, after a pause each; `gone` tells of the client's end."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        handler.close_connection = True
+        try:
+            handler.wfile.write(head)
+            while True:
+                time.sleep(pause)
+                handler.wfile.write(piece)
+                handler.wfile.flush()
+        except OSError:
+            if gone is not None:
+                gone.set()
+
+    return reply
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script: ScriptedServer
@@ -206,6 +229,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif canary is not None:
             (script.canary or canary)(self)
         elif self.path == "/v1/chat/completions":
+            special = script.reply(body)
+            if special is not None:
+                special(self)
+                return
             text = script.text(body) if callable(script.text) else script.text
             standard = streams(*re.findall(r"(?s).{1,5}", text)) if body.get("stream") else ok(text)
             (script.chat.pop(0) if script.chat else standard)(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +13,8 @@ from engine.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+# Bytes of one answer; a long reply with the probabilities of its tokens has a few million.
+MAX_ANSWER = 64 << 20
 # Given where there is no key, so that the SDK does not send OPENAI_API_KEY to another server.
 _NO_KEY = "none"
 
@@ -116,7 +119,8 @@ class Connection:
             except ImportError as error:
                 raise MissingExtraError("a model server", "backend") from error
             try:
-                http = DefaultAioHttpClient(trust_env=not self._direct, timeout=self._timeout)
+                hooks = {"response": [_limited]}
+                http = DefaultAioHttpClient(trust_env=not self._direct, timeout=self._timeout, event_hooks=hooks)
             except RuntimeError as error:
                 raise MissingExtraError("a model server (openai without its aiohttp client)", "backend") from error
             self._client = AsyncOpenAI(
@@ -132,8 +136,35 @@ class Connection:
 def _parse(response: Any) -> Any:
     try:
         return json.loads(response.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedReplyError(f"answered with something that is not JSON: {response.text[:200]!r}") from error
+
+
+async def _limited(response: Any) -> None:
+    """Let an answer fail that has no end, before it fills the memory; a hook of the HTTP client."""
+    response.stream = _stream_class()(response.stream)
+
+
+@cache
+def _stream_class() -> Any:
+    import httpx2
+
+    class Limited(httpx2.AsyncByteStream):
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+            size = 0
+            async for part in self._inner:
+                size += len(part)
+                if size > MAX_ANSWER:
+                    raise MalformedReplyError(f"sent more than {MAX_ANSWER >> 20} MB in one answer")
+                yield part
+
+        async def aclose(self) -> None:
+            await self._inner.aclose()
+
+    return Limited
 
 
 def check_url(base_url: str) -> str:

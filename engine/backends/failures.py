@@ -79,8 +79,9 @@ def translate(error: BaseException, where: Circumstances) -> BackendError:
     status = _status_of(error)
     if status is not None:
         return _status(error, status, where)
-    if isinstance(error, MalformedReplyError):
-        return _unavailable(f"{where.url} {error}; is it an OpenAI-compatible server?", where)
+    malformed = next((cause for cause in _chain(error) if isinstance(cause, MalformedReplyError)), None)
+    if malformed is not None:
+        return _unavailable(f"{where.url} {malformed}; is it an OpenAI-compatible server?", where)
     return _unreachable(error, where)
 
 
