@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("runs", "Show what came of a run, task by task."),
     "events": ("runs", "Print the events of a run as JSON lines."),
     "cache": ("cache", "Show what is kept of earlier results, and why there is nothing for a task."),
+    "report": ("report", "Write a run as one HTML page: outcomes, diffs, timeline, latency, failures."),
     "grammar": ("grammar", "Show what holds the replies of a bundle, or check a reply."),
     "render": ("render", "Show the exact request of a task, without a model call."),
     "dev": ("dev", "Preview a bundle on one node, anew with each save."),
