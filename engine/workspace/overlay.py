@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import PermissionDenied, WorkspaceError
-from engine.files import glob_match, is_private, matches_any
+from engine.files import glob_match, is_private
 from engine.workspace.change import Change
 from engine.workspace.project import MAX_FILE_BYTES, Project, State
 from engine.workspace.reads import Reads, digest_of, digest_of_error, digest_of_value
@@ -195,7 +195,7 @@ class Workspace:
 
     def may_write(self, name: str) -> bool:
         """Tell whether the permissions allow to write a normalised path."""
-        return not is_private(name) and matches_any(name, self.permissions.write)
+        return self._project.may_write(name)
 
     def written(self) -> dict[str, tuple[bytes | None, int | None]]:
         """Return content (None: deleted) and mode of every file that the task wrote."""

@@ -98,6 +98,10 @@ class Project:
         """Tell whether the permissions allow to read a normalised path."""
         return not is_private(name) and matches_any(name, self.permissions.read)
 
+    def may_write(self, name: str) -> bool:
+        """Tell whether the permissions allow to write a normalised path."""
+        return not is_private(name) and matches_any(name, self.permissions.write)
+
     def live(self, name: str) -> State:
         """Read a file.
 
@@ -190,12 +194,36 @@ class Snapshot(Project):
         super().__init__(root, permissions)
         self._states: dict[str, State] = {}
         self._names: dict[str, str] = {}
+        self._known: dict[tuple[str, str], bool] = {}
 
     def normalised(self, path: str) -> str:
         """Return the one spelling of a path, looked up once."""
         if path not in self._names:
             self._names[path] = super().normalised(path)
         return self._names[path]
+
+    def may_read(self, name: str) -> bool:
+        """Tell whether the permissions allow to read a path."""
+        return self._once("read", name, super().may_read)
+
+    def may_write(self, name: str) -> bool:
+        """Tell whether the permissions allow to write a path."""
+        return self._once("write", name, super().may_write)
+
+    def is_folder(self, name: str) -> bool:
+        """Tell whether there was such a folder when it was first asked for."""
+        return self._once("folder", name, super().is_folder)
+
+    def check_above(self, name: str, above: str) -> None:
+        """Refuse a path below something that is no folder."""
+        if not self.is_folder(above):
+            super().check_above(name, above)
+
+    def _once(self, question: str, name: str, ask: Callable[[str], bool]) -> bool:
+        key = (question, name)
+        if key not in self._known:
+            self._known[key] = ask(name)
+        return self._known[key]
 
     def live(self, name: str) -> State:
         """Return a file as it was when it was first asked for."""

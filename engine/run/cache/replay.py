@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from engine.errors import EngineError
@@ -68,7 +69,10 @@ def _changes(
     if [change.path for change in changes] != sorted(write.path for write in writes):
         return None
     same = all(content_digest(change.before) == before[change.path] for change in changes if change.path in before)
-    return changes if same else None
+    span = (node.start_byte, node.end_byte)
+    if not same:
+        return None
+    return [replace(change, span=span) if change.path == node.file_path else change for change in changes]
 
 
 def _write(write: Write, editor: NodeEditor, workspace: Workspace) -> None:

@@ -179,8 +179,9 @@ class RunCache:
             if entry is None or entry.key != hit.key or entry.id not in writes:
                 continue
             permissions = task.bundle.manifest.permissions
-            project = projects.setdefault(id(permissions), Snapshot(self._services.root, permissions))
-            result = result_now(task, entry, writes[entry.id], project)
+            if id(permissions) not in projects:
+                projects[id(permissions)] = Snapshot(self._services.root, permissions)
+            result = result_now(task, entry, writes[entry.id], projects[id(permissions)])
             if result is not None:
                 found.append(result)
                 taken.append(entry.id)

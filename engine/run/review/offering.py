@@ -51,7 +51,7 @@ def _facts(result: TaskResult) -> dict[str, Any]:
 
 def _located(change: Change, node: CodeNode) -> Change:
     """Return the change with the place of the task's node in the file that it started from."""
-    if change.path != node.file_path or change.before is None:
+    if change.span is not None or change.path != node.file_path or change.before is None:
         return change
     span = (node.start_byte, node.end_byte)
     if change.before[slice(*span)] != node.text.encode():
