@@ -56,6 +56,7 @@ async def _resume(app: App, run: str | None, how: ResumeRequest, *, apply: bool 
         for line in (*session.plan.resumed.notes, *session.plan.notes, *await session.check()):
             note(printable(f"warning: {line}"))
         view = make_view(as_json=as_json)
+        view.go_on(past.earlier)
         with view:
             result = await session.run([view], apply=apply, mirror=view.mirror)
     return report_result(view, result, app.root)

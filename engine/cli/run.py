@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,10 +121,13 @@ async def _dry_run(app: App, request: RunRequest, *, every: bool, as_json: bool)
     from engine.run.estimate import count
 
     async with app.session(request) as session:
-        with contextlib.suppress(BackendError):  # a plan can be shown while the server is down
+        try:
             await session.look()
+            answers = True
+        except BackendError:  # a plan can be shown while the server is down
+            answers = False
         tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
-        counts = await count(tasks, session.render)
+        counts = await count(tasks, session, ask=answers)
         found = await app.estimate(session, counts)
         if as_json:
             print_json(session.plan, counts, found)
@@ -142,7 +144,7 @@ async def note_start(app: App, session: Session) -> None:
     from engine.run.estimate import count_some
 
     tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
-    found = await app.estimate(session, await count_some(tasks, session.render))
+    found = await app.estimate(session, await count_some(tasks, session))
     note_plan(found, session.settings.concurrency)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ from engine.kernel.prices import Prices, to_amount
 from engine.messages import Usage
 from engine.run.measured import Measured
 from engine.run.plan import Task
-from engine.run.render import Rendered
 
 if TYPE_CHECKING:
     from engine.run.run_plan import Plan
+    from engine.run.session import Session
 
 AT_ONCE = 32
 """Prompts that are rendered and counted at once: servers count tokens in parallel, and memory stays bounded."""
@@ -27,8 +27,6 @@ SAMPLE = 48
 
 SECONDS = 2.0
 """How long that may take."""
-
-Render = Callable[[Task], Awaitable[Rendered]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +130,13 @@ def _evenly(tasks: Sequence[Task], most: int) -> list[Task]:
     return [tasks[index * len(tasks) // most] for index in range(most)]
 
 
-async def count(tasks: Sequence[Task], render: Render) -> dict[str, Count]:
+async def count(tasks: Sequence[Task], session: Session, *, ask: bool = True) -> dict[str, Count]:
     """Render and count the first prompts of tasks, several at once.
 
     Args:
         tasks: The tasks.
-        render: Renders one.
+        session: Renders them.
+        ask: Whether the server is asked to count; else the tokens are estimated.
 
     Returns:
         The counts by task id.
@@ -147,46 +146,45 @@ async def count(tasks: Sequence[Task], render: Render) -> dict[str, Count]:
     """
     counts: dict[str, Count] = {}
     try:
-        await _count(tasks, render, counts)
+        await _count(tasks, session, counts, ask=ask)
     except ExceptionGroup as problems:
         raise problems.exceptions[0] from None
     return counts
 
 
-async def count_some(tasks: Sequence[Task], render: Render, seconds: float = SECONDS) -> dict[str, Count]:
+async def count_some(tasks: Sequence[Task], session: Session, seconds: float = SECONDS) -> dict[str, Count]:
     """Count the first prompts of a sample of tasks, as far as there is time; what cannot be rendered is left out.
 
     Args:
         tasks: The tasks.
-        render: Renders one.
+        session: Renders them.
         seconds: How long it may take.
     """
-
-    async def leniently(task: Task) -> Rendered | None:
-        with contextlib.suppress(EngineError, OSError):  # the task itself will tell
-            return await render(task)
-        return None
-
     counts: dict[str, Count] = {}
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await _count(sample(tasks), leniently, counts)
+            await _count(sample(tasks), session, counts, leniently=True)
     return counts
 
 
 async def _count(
-    tasks: Sequence[Task], render: Callable[[Task], Awaitable[Rendered | None]], counts: dict[str, Count]
+    tasks: Sequence[Task], session: Session, counts: dict[str, Count], *, ask: bool = True, leniently: bool = False
 ) -> None:
-    waiting = iter(tasks)
+    """Fill in the counts; a server that could not count the first prompt is not asked about the others."""
+    ignored = (EngineError, OSError) if leniently else ()  # the task itself will tell
 
-    async def work() -> None:
+    async def work(waiting: Iterable[Task]) -> None:
         for task in waiting:
-            if (rendered := await render(task)) is not None:
-                counts[task.task_id] = Count(rendered.tokens, rendered.exact, rendered.adapter, rendered.model)
+            with contextlib.suppress(*ignored):
+                one = await session.render(task, ask=ask)
+                counts[task.task_id] = Count(one.tokens, one.exact, one.adapter, one.model)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(AT_ONCE, len(tasks))):
-            group.create_task(work())
+        await work(tasks[:1])
+        ask = ask and (not counts or next(iter(counts.values())).exact)
+        rest = iter(tasks[1:])
+        for _ in range(min(AT_ONCE, len(tasks) - 1)):
+            group.create_task(work(rest))
 
 
 def estimate(

@@ -63,13 +63,19 @@ class Rendered:
         return asdict(self)
 
 
-async def render_task(task: Task, services: Services) -> Rendered:
-    """Render a task's first request; context providers run, the model does not."""
+async def render_task(task: Task, services: Services, *, ask: bool = True) -> Rendered:
+    """Render a task's first request; context providers run, the model does not.
+
+    Args:
+        task: The task.
+        services: What the tasks of the run share.
+        ask: Whether the server is asked to count the tokens, and which model it has.
+    """
     bundle, plugin = task.bundle, task.assignment.plugin
     kinds, answers = None, False
     with contextlib.suppress(BackendError):  # what it has decides which adapters fit, and how mode auto is written
-        kinds = await services.backend.kinds()
-        answers = True
+        kinds = await services.backend.kinds() if ask else None
+        answers = ask
     async with Stage(task, services) as stage:
         prompt = await stage.prompt()
         who = choose(kernel_config(task, ""), stage.router.answers(stage.variables), None)

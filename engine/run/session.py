@@ -78,9 +78,9 @@ class Session:
         """How the plan is executed."""
         return self._settings
 
-    async def render(self, task: Task) -> Rendered:
-        """Return a task's first request; calls no model."""
-        return await render_task(task, self._services)
+    async def render(self, task: Task, *, ask: bool = True) -> Rendered:
+        """Return a task's first request; calls no model, and without `ask` no server at all."""
+        return await render_task(task, self._services, ask=ask)
 
     async def look(self) -> Plan:
         """Return the plan with what the cache has for it; calls no model and writes nothing.
