@@ -101,7 +101,7 @@ def test_the_tasks_of_a_worker_that_is_killed_run_elsewhere_and_apply_once(clust
 
     def answer(body) -> str:
         with lock:
-            if len(server.requests) >= 4 and not killed and (workers := cluster.workers()):
+            if len(server.bodies) >= 4 and not killed and (workers := cluster.workers()):
                 killed.append(workers[0])
                 os.kill(workers[0], signal.SIGKILL)
         time.sleep(0.05)
@@ -168,7 +168,7 @@ def test_the_workers_end_with_their_driver_and_the_run_can_be_gone_on_with(clust
     server.text = answer
     process = start(bundle, project, server, cluster.environment, "--concurrency", 2)
     deadline = time.monotonic() + 30
-    while len(server.requests) < 4 and time.monotonic() < deadline:
+    while len(server.bodies) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     process.communicate(timeout=10)
@@ -217,7 +217,7 @@ def test_without_a_cluster_one_is_made_and_nothing_is_left_of_it(bundle, project
     process = start(bundle, project, server, environment)
     marks = set()
     deadline = time.monotonic() + 30
-    while not server.requests and time.monotonic() < deadline:
+    while not server.bodies and time.monotonic() < deadline:
         marks |= descendants(process.pid)
         time.sleep(0.02)
     code, lines, stderr = ended(process)

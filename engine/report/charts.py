@@ -236,7 +236,7 @@ def ranges(spreads: Sequence[Spread]) -> Ranges:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high) + 1e-9)
 
     def at(value: float) -> float:
-        return round(min(max((math.log10(max(value, low)) - first) / (last - first), 0.0), 1.0) * WIDTH, 1)
+        return round(min(max((math.log10(max(value, 10.0**first)) - first) / (last - first), 0.0), 1.0) * WIDTH, 1)
 
     rows = tuple(Range(one, at(one.p10), at(one.p50), at(one.p90), at(one.p99)) for one in spreads)
     ticks = tuple(Tick(at(10.0**power), duration(10.0**power / 1000)) for power in range(first, last + 1))

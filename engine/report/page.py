@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine.report import text
-from engine.report.charts import Axis, bars, edges, endings, in_flight, lanes, ranges
+from engine.report.charts import Axis, Plot, bars, edges, endings, in_flight, lanes, ranges
 from engine.report.diffs import diff_of
 from engine.report.facts import RunFacts, TaskFacts
-from engine.report.statistics import histogram
+from engine.report.statistics import Bin, histogram
 from engine.report.summary import causes, latencies, saving, shown_outcomes, slowest, tallies, tool_spreads
 
 MARK = "engine report"
@@ -131,7 +131,7 @@ def _measured(run: RunFacts) -> Mapping[str, Any]:
         place += len(spreads[group])
     times = histogram(samples.milliseconds.get(("all", "all replies"), ()), 40)
     plots = [
-        (label, bars(bins, 140.0, unit), edges(bins, unit))
+        (label, _plot(bins, unit), edges(bins, unit, 4))
         for label, unit, bins in (
             ("Prompt tokens of a request", "tokens", histogram(samples.prompt)),
             ("Tokens of a reply", "tokens", histogram(samples.completion)),
@@ -148,6 +148,13 @@ def _measured(run: RunFacts) -> Mapping[str, Any]:
         "bundles": tallies(run.tasks, "bundle")[:100],
         "slowest": slowest(run.tasks),
     }
+
+
+def _plot(bins: Sequence[Bin], unit: str) -> Plot | str | None:
+    """Return a histogram; in words where all values are the same."""
+    if len(bins) == 1:
+        return f"{text.amount(bins[0].low)} {unit} each, {text.count(bins[0].count)} times"
+    return bars(bins, 300.0, unit)
 
 
 def _tasks(run: RunFacts) -> Mapping[str, Any]:
