@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from scripted_server import ScriptedServer, breaks_off, chunk, fails, ok, raw, s
 from engine.backends import AbsentBackend, Completion, CompletionRequest, EmbeddedBackend, OpenAIBackend
 from engine.backends.connection import MalformedReplyError
 from engine.backends.replies import StreamedReply
+from engine.backends.sse import EventStream
 from engine.errors import BackendRejected, BackendUnavailable, ContextLengthError
 from engine.grammar.constraint import Constraint
 from engine.manifest.bundle_model import Sampling
@@ -200,13 +202,15 @@ async def test_closing_early_closes_the_connection(server, how) -> None:
     await backend.aclose()
 
 
-@given(st.lists(st.text(max_size=4), max_size=8))
-def test_any_split_of_a_text_comes_together(texts) -> None:
+@given(st.lists(st.lists(st.text(max_size=4), max_size=3), max_size=8))
+def test_any_split_of_a_text_comes_together(batches) -> None:
+    texts = [text for batch in batches for text in batch]
+
     async def read() -> None:
         async def chunks():
-            for text in texts:
-                yield chunk(text)
-            yield chunk({}, "stop")
+            for batch in batches:
+                yield [chunk(text) for text in batch]
+            yield [chunk({}, "stop")]
 
         reply = StreamedReply(chunks(), "m")
         pieces = []
@@ -228,12 +232,34 @@ JSON = st.recursive(
 )
 
 
+@given(
+    st.lists(st.tuples(st.text(max_size=5), st.sampled_from(["\n", "\r\n", "\r"])), max_size=6),
+    st.lists(st.integers(0, 200)),
+    st.booleans(),
+)
+def test_events_come_whole_however_the_bytes_are_cut(events, cuts, bom) -> None:
+    stream, expected = b"\xef\xbb\xbf" if bom else b"", []
+    for text, end in events:
+        data = text.replace("\r", "").replace("\n", "")
+        lines = [": a comment", "event: x", f"data: {data}", "data:more", "", ""]
+        stream += end.join(lines).encode("utf-8", "surrogatepass")
+        expected.append(f"{data}\nmore".encode("utf-8", "surrogatepass"))
+    stream += b"data: [DONE]\n\ndata: late\n\n"
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    reader, found = EventStream(), []
+    for start, stop in itertools.pairwise(places):
+        found += reader.feed(stream[start:stop])
+    done = next((place for place, data in enumerate(expected) if data.startswith(b"[DONE]")), len(expected))
+    assert found == expected[:done]
+    assert reader.done
+
+
 @given(st.lists(JSON, max_size=4))
 def test_no_chunk_breaks_the_reader(values) -> None:
     async def read() -> None:
         async def chunks():
             for value in values:
-                yield value
+                yield [value]
 
         reply = StreamedReply(chunks(), "m")
         with contextlib.suppress(MalformedReplyError):
@@ -302,3 +328,28 @@ async def test_a_crash_in_the_middle_of_a_stream_is_told(embedded) -> None:
     with pytest.raises(BackendUnavailable, match="crashed in the middle of its answer"):
         [piece async for piece in pieces]
     assert (await embedded.complete(ASK)).text
+
+
+async def test_streams_share_a_connection_where_the_server_keeps_it() -> None:
+    for dialect, connections in (("vllm", 1), ("llama_cpp", 3)):
+        with scripted_server() as server:
+            server.routes["/v1/models"] = None
+            places = set()
+
+            def answer(handler, places=places):
+                places.add(handler.client_address)
+                body = b"".join(
+                    b"data: " + json.dumps(one).encode() + b"\n\n" for one in (chunk("hi"), chunk({}, "stop"))
+                )
+                handler.send_response(200)
+                handler.send_header("Content-Length", str(len(body + b"data: [DONE]\n\n")))
+                handler.end_headers()
+                handler.wfile.write(body + b"data: [DONE]\n\n")
+
+            server.chat = [answer] * 3
+            backend = OpenAIBackend(server.api, model="m", dialect=dialect)
+            for _ in range(3):
+                pieces = [one async for one in backend.stream(ASK)]
+                assert pieces[0] == "hi"
+            await backend.aclose()
+            assert len(places) == connections, dialect

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from engine.backends.sse import EventStream
 from engine.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 # Bytes of one answer; a long reply with the probabilities of its tokens has a few million.
 MAX_ANSWER = 64 << 20
+# Seconds that the end of an answer may take whose last event has come.
+_END_OF_ANSWER = 0.2
 # Given where there is no key, so that the SDK does not send OPENAI_API_KEY to another server.
 _NO_KEY = "none"
 
@@ -56,34 +61,53 @@ class Connection:
         """Send JSON to a path below the API's URL, or to a full URL, and return the parsed answer."""
         import httpx2
 
-        return _parse(await self.open().post(path, body=dict(body), cast_to=httpx2.Response))
+        return _parse(await self.open().post(path, content=_json(body), cast_to=httpx2.Response))
 
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """Send JSON and give the parsed server-sent events of the answer; closing the generator closes the connection.
+    async def stream(
+        self, path: str, body: Mapping[str, Any], *, once: bool = False
+    ) -> AsyncGenerator[Sequence[Any], None]:
+        """Send JSON and give the parsed server-sent events of the answer, those that came together in one sequence.
+
+        Closing the generator closes the connection.
+
+        Args:
+            path: A path below the API's URL.
+            body: What is sent.
+            once: Whether the connection is for this request only.
 
         Raises:
             MalformedReplyError: An event is not JSON.
+            openai.APIError: An event says that the server failed.
         """
-        from openai import AsyncStream
+        import httpx2
+        from openai import APIConnectionError
 
-        # llama.cpp closes the connection behind a stream without saying so; the next request must not be sent into it.
-        options: Any = {"headers": {"Connection": "close"}}
-        events = await self.open().post(
-            path, body=dict(body), cast_to=object, options=options, stream=True, stream_cls=AsyncStream[object]
+        options: Any = {"headers": {"Connection": "close"}} if once else {}
+        response = await self.open().post(
+            path, content=_json(body), cast_to=httpx2.Response, options=options, stream=True
         )
+        events, parts = EventStream(), response.aiter_bytes()
         try:
-            async for event in events:
-                yield event
-        except ValueError as error:
-            raise MalformedReplyError(f"sent an event that is not JSON: {error}") from error
+            async for part in parts:
+                batch, failure = _parsed(events.feed(part), response)
+                if batch:
+                    yield batch
+                if failure is not None:
+                    raise failure
+                if events.done:
+                    break
+            if not once:
+                await _drain(parts)
+        except httpx2.RequestError as error:
+            raise APIConnectionError(request=response.request) from error
         finally:
-            await events.close()
+            await response.aclose()
 
     async def command(self, path: str, body: Mapping[str, Any]) -> None:
         """Send JSON to an endpoint beside the API whose answer matters only in its status."""
         import httpx2
 
-        await self.open().post(self.root + path, body=dict(body), cast_to=httpx2.Response)
+        await self.open().post(self.root + path, content=_json(body), cast_to=httpx2.Response)
 
     async def get(self, path: str) -> Any:
         """Fetch JSON."""
@@ -131,6 +155,41 @@ class Connection:
                 http_client=http,
             )
         return self._client
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+async def _drain(parts: AsyncIterator[bytes]) -> None:
+    """Read what is left of an answer whose end was said, so that its connection can be used again."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_OF_ANSWER):
+            async for _ in parts:
+                pass
+
+
+def _parsed(found: Sequence[bytes], response: Any) -> tuple[list[Any], Exception | None]:
+    """Return the events before the first that cannot be used, and what is wrong with that one."""
+    batch: list[Any] = []
+    for data in found:
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            return batch, MalformedReplyError(f"sent an event that is not JSON: {error}")
+        if isinstance(event, Mapping) and event.get("error"):
+            return batch, _failure(event["error"], response)
+        batch.append(event)
+    return batch, None
+
+
+def _failure(said: Any, response: Any) -> Exception:
+    """Return the SDK's error for an event that says that the server failed."""
+    from openai import APIError
+
+    words = said.get("message") if isinstance(said, Mapping) else None
+    message = words if isinstance(words, str) and words else "An error occurred during streaming"
+    return APIError(message=message, request=response.request, body=said)
 
 
 def _parse(response: Any) -> Any:

@@ -43,12 +43,16 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request as it is sent: who answers, the body, what messages need, who hears of its attempts."""
+    """A request as it is sent: who answers, the body, what messages need, who hears of its attempts.
+
+    `once` says that a stream needs a connection of its own.
+    """
 
     target: Target
     body: dict[str, Any]
     where: Circumstances
     meter: Meter | None
+    once: bool
 
     async def again(self, error: Exception) -> None:
         """Tell the meter that the request is sent again, where the failed attempt may have been charged."""
@@ -208,7 +212,8 @@ class OpenAIBackend:
         body = asked.body | {"stream": True, "stream_options": {"include_usage": True}}
 
         async def attempt() -> tuple[StreamedReply, str | None]:
-            reply = StreamedReply(self._connection.stream(_CHAT, body), asked.target.model)
+            chunks = self._connection.stream(_CHAT, body, once=asked.once)
+            reply = StreamedReply(chunks, asked.target.model)
             try:
                 return reply, await reply.next_text()
             except BaseException:
@@ -220,7 +225,9 @@ class OpenAIBackend:
         try:
             while text is not None:
                 yield text
-                text = await self._guarded(reply.next_text, asked.where, patience=once)
+                text = reply.text_here()
+                if text is None:
+                    text = await self._guarded(reply.next_text, asked.where, patience=once)
         except BackendError as error:
             error.charged = True  # whatever it says now, it had begun to answer
             raise
@@ -270,7 +277,7 @@ class OpenAIBackend:
         if request.afresh:
             body |= known.dialect.afresh
         where = self._where(known, target.model, constrained=request.constraint.kind != "none")
-        return _Asked(target, body, where, request.meter)
+        return _Asked(target, body, where, request.meter, known.dialect.closes_streams)
 
     async def _target(self, known: _Known, model: str | None, adapter: Adapter | None) -> Target:
         """Find who answers, loading the adapter if need be."""

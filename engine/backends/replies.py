@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.backends.base import Completion
@@ -37,12 +37,15 @@ class StreamedReply:
     """A streamed answer: its text as it comes, and in the end the whole Completion.
 
     Args:
-        chunks: The `chat.completion.chunk` objects of the protocol, parsed; closed with this object.
+        chunks: The `chat.completion.chunk` objects of the protocol, parsed, those that came together in one sequence;
+            closed with this object.
         model: The model that was asked for.
     """
 
-    def __init__(self, chunks: AsyncGenerator[Any, None], model: str) -> None:
+    def __init__(self, chunks: AsyncGenerator[Sequence[Any], None], model: str) -> None:
         self._chunks, self._model = chunks, model
+        self._here: Iterator[Any] = iter(())
+        self._failure: MalformedReplyError | None = None
         self._text: list[str] = []
         self._calls = CallAssembler()
         self._finish_reason: str | None = None
@@ -54,18 +57,33 @@ class StreamedReply:
         Raises:
             MalformedReplyError: A chunk is not what the protocol says, or the answer ends in its middle.
         """
-        async for chunk in self._chunks:
-            try:
-                text = self._take(chunk)
-            except (KeyError, IndexError, TypeError, AttributeError) as error:
-                raise MalformedReplyError(f"streamed something else than a reply: {str(chunk)[:200]}") from error
-            if text:
-                self._text.append(text)
-                return text
+        while (text := self.text_here()) is None:
+            if self._failure is not None:
+                raise self._failure
+            batch = await anext(self._chunks, None)
+            if batch is None:
+                break
+            self._here = iter(batch)
+        if text is not None:
+            return text
         if self._finish_reason is None:
             raise MalformedReplyError(
                 "broke off in the middle of a streamed answer" if self._text else "streamed no answer"
             )
+        return None
+
+    def text_here(self) -> str | None:
+        """Return the next piece of text among what has come already; None when there is none."""
+        for chunk in self._here:
+            try:
+                text = self._take(chunk)
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                self._failure = MalformedReplyError(f"streamed something else than a reply: {str(chunk)[:200]}")
+                self._failure.__cause__ = error
+                break
+            if text:
+                self._text.append(text)
+                return text
         return None
 
     def _take(self, chunk: Any) -> str:

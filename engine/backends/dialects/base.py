@@ -91,6 +91,8 @@ class Dialect(Protocol):
         name: Its name in engine.yaml.
         software: Its name for people.
         kinds: The kinds of constraint that it can be asked for.
+        closes_streams: Whether it may close the connection behind a streamed answer without saying so, so that the next
+            request must not be sent into it.
         lists_models: Whether `/v1/models` names every model that it answers for.
         lora: How it loads adapters while it runs; None if it does not.
         afresh: Fields with which a request reuses nothing that was computed for earlier ones; none where it cannot say.
@@ -99,6 +101,7 @@ class Dialect(Protocol):
     name: str
     software: str
     kinds: tuple[Kind, ...]
+    closes_streams: bool
     lists_models: bool
     lora: LoraEndpoints | None
     afresh: Mapping[str, Any]

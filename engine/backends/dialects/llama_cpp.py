@@ -25,6 +25,7 @@ class LlamaCpp:
     name = "llama_cpp"
     software = "llama.cpp"
     kinds: tuple[Kind, ...] = ("ebnf", "json_schema")
+    closes_streams = True
     lists_models = True
     lora: LoraEndpoints | None = None
     # A prompt that is computed in other pieces, since its beginning was kept, rounds differently.

@@ -19,6 +19,7 @@ class Plain:
     name = "plain"
     software = "a server of unknown software"
     kinds: tuple[Kind, ...] = ()
+    closes_streams = True
     lists_models = False
     lora: LoraEndpoints | None = None
     afresh: Mapping[str, Any] = NO_FIELDS

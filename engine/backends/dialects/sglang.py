@@ -31,6 +31,7 @@ class SgLang:
     name = "sglang"
     software = "SGLang"
     kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema", "strict_tools")
+    closes_streams = False
     lists_models = True
     lora: LoraEndpoints | None = LoraEndpoints("/load_lora_adapter", "/unload_lora_adapter")
     afresh: Mapping[str, Any] = NO_FIELDS

@@ -34,6 +34,7 @@ class Vllm:
     name = "vllm"
     software = "vLLM"
     kinds: tuple[Kind, ...] = ("ebnf", "structural_tag", "json_schema", "strict_tools")
+    closes_streams = False
     lists_models = True
     lora: LoraEndpoints | None = LoraEndpoints("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
     afresh: Mapping[str, Any] = NO_FIELDS
