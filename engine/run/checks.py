@@ -39,8 +39,10 @@ def parse_problem(path: str, before: bytes | None, after: bytes | None) -> str |
     language = language_of(path)
     if language is None or after is None:
         return None
-    old = error_count(before, language) if before is not None else 0
     new = error_count(after, language)
+    if not new:
+        return None
+    old = error_count(before, language) if before is not None else 0
     return f"{path} does not parse after the change ({new - old} new syntax errors)" if new > old else None
 
 

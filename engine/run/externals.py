@@ -30,7 +30,19 @@ def node_metadata(node: CodeNode) -> dict[str, Any]:
 def make_externals(
     workspace: Workspace, editor: NodeEditor, commands: CommandRunner, submission: Submission
 ) -> Mapping[str, Callable[..., Any]]:
-    """Return the externals by name; permissions are the workspace's and the command runner's business."""
+    """Return the externals by name; permissions are the workspace's and the command runner's business.
+
+    Those that wait for nothing, or at most for the task's own file, are async: a plain function gets a thread.
+    """
+
+    async def get_node_source() -> str:
+        return editor.source()
+
+    async def get_node_metadata() -> dict[str, Any]:
+        return node_metadata(editor.node)
+
+    async def replace_node(text: str) -> bool:
+        return editor.replace(text)
 
     async def run_json_command(cmd: str, args: list[str]) -> Any:
         result = await commands.run(cmd, args)
@@ -47,7 +59,7 @@ def make_externals(
         workspace.delete(path)
         return True
 
-    def submit_result(summary: str, changed_files: list[str]) -> bool:
+    async def submit_result(summary: str, changed_files: list[str]) -> bool:
         if submission.summary:
             raise ToolScriptError("the result was already submitted")
         submission.summary, submission.changed_files = summary, list(changed_files)
@@ -60,9 +72,9 @@ def make_externals(
         "file_exists": workspace.exists,
         "list_dir": workspace.list_dir,
         "search": workspace.search,
-        "get_node_source": editor.source,
-        "get_node_metadata": lambda: node_metadata(editor.node),
-        "replace_node": editor.replace,
+        "get_node_source": get_node_source,
+        "get_node_metadata": get_node_metadata,
+        "replace_node": replace_node,
         "run_command": commands.run,
         "run_json_command": run_json_command,
         "submit_result": submit_result,

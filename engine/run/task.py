@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,7 +126,7 @@ async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
     reason: str = outcome.termination_reason
     error = outcome.error
     kind = "finished" if reason in FINISHED else "stopped" if reason in STOPPED else "failed"
-    changes = tuple(await asyncio.to_thread(stage.workspace.changes)) if kind == "finished" else ()
+    changes = tuple(stage.workspace.changes()) if kind == "finished" else ()
     checks = await run_checks(stage.task.bundle.manifest.checks, changes, stage.commands)
     if not all(check.passed for check in checks):
         kind, reason, error = "failed", "checks", "; ".join(check.detail for check in checks if not check.passed)
