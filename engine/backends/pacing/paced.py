@@ -130,11 +130,11 @@ class PacedBackend(Around):
             self.pace.restart()
             await self._say(f"{self.url} is back")
 
-    async def failed(self, attempts: object, began: float, error: BackendUnavailable) -> None:
+    async def failed(self, request: object, began: float, error: BackendUnavailable) -> None:
         """Hear that the server failed a request.
 
         Args:
-            attempts: The request.
+            request: What tells the request from others, also when its task is tried again.
             began: When it was sent.
             error: The failure.
         """
@@ -144,7 +144,7 @@ class PacedBackend(Around):
             kind, reason = "gone", f"{reason}; it asks to come back in {_spelled(asked)}"
         elif asked:
             self.gate.rest(asked)
-        if self.breaker.failed(attempts, kind, reason):
+        if self.breaker.failed(request, kind, reason):
             await self._say(self.given_up or reason, limit=0)
             if self.given_up:
                 self.on_given_up(self.given_up)
@@ -191,6 +191,11 @@ class _Attempts:
         self.began = 0.0
         self.said = False
 
+    @property
+    def key(self) -> object:
+        """What tells the request from others, also when its task is tried again."""
+        return hash(repr(self._request.messages))
+
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
         """Wait for the request's turn; a failure that may pass ends in its wait, any other is raised."""
@@ -202,7 +207,7 @@ class _Attempts:
         try:
             yield
         except BackendUnavailable as error:
-            await self._paced.failed(self, self.began, error)
+            await self._paced.failed(self.key, self.began, error)
             failure = error
         except BackendError:
             await self._paced.alive()
