@@ -53,6 +53,8 @@ class Project:
             subject: The path; for a search its pattern and glob as JSON; empty for the tree.
         """
         try:
+            if kind in _PLACES and self.normalised(subject) != subject:
+                return "a link"  # it is another file now that is called so
             return _ANSWERS[kind](self, subject)
         except WorkspaceError as error:
             return digest_of_error(error)
@@ -232,6 +234,7 @@ class Snapshot(Project):
         return self._states[name]
 
 
+_PLACES = frozenset({"exists", "file", "folder", "place"})
 _ANSWERS: dict[str, Callable[[Project, str], str]] = {
     "file": Project._file,  # noqa: SLF001 - a part of the class
     "exists": Project._exists,  # noqa: SLF001 - as above

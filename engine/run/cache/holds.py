@@ -32,7 +32,11 @@ class Holds:
 
     def first_other(self, reads: Iterable[Read], permissions: Permissions) -> Read | None:
         """Return the first question whose answer is another now."""
-        return next((read for read in reads if self.answer(read, permissions) != read.answer), None)
+        return next((read for read in reads if not self.same(read, permissions)), None)
+
+    def same(self, read: Read, permissions: Permissions) -> bool:
+        """Tell whether the answer to a question is what it was; no answer is never the same."""
+        return self.answer(read, permissions) == read.answer != ""
 
     def answer(self, read: Read, permissions: Permissions) -> str:
         """Return the answer to a question now; empty for a question that nobody knows."""

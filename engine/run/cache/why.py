@@ -188,7 +188,7 @@ def _source(entry: Entry, now: Side) -> Iterator[Difference]:
 
 
 def _others(reads: Sequence[Read], holds: Holds, permissions: Permissions) -> list[Read]:
-    return [read for read in reads if holds.answer(read, permissions) != read.answer]
+    return [read for read in reads if not holds.same(read, permissions)]
 
 
 def _difference(read: Read) -> Difference:
