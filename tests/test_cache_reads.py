@@ -54,21 +54,17 @@ class Program:
 
     def _step(self, kind: str, place: str, workspace: Workspace, editor: NodeEditor) -> object:
         said = f"# {hashlib.sha256('|'.join(self.seen).encode()).hexdigest()[:8]}"
-        if kind == "read":
-            return workspace.read_text(place)
-        if kind == "write":
-            return workspace.write_text(place, said + "\n")
-        if kind == "delete":
-            return workspace.delete(place)
-        if kind == "exists":
-            return workspace.exists(place)
-        if kind == "list":
-            return workspace.list_dir(place)
-        if kind == "search":
-            return workspace.search("needle|LIMIT", "**/*" if place in FILES else "src/**")
-        if kind == "source":
-            return editor.source()
-        return editor.replace(editor.source() + f"\n    {said}")
+        steps = {
+            "read": lambda: workspace.read_text(place),
+            "write": lambda: workspace.write_text(place, said + "\n"),
+            "delete": lambda: workspace.delete(place),
+            "exists": lambda: workspace.exists(place),
+            "list": lambda: workspace.list_dir(place),
+            "search": lambda: workspace.search("needle|LIMIT", "**/*" if place in FILES else "src/**"),
+            "source": editor.source,
+            "replace": lambda: editor.replace(editor.source() + f"\n    {said}"),
+        }
+        return steps[kind]()
 
 
 STEPS = st.lists(
@@ -275,7 +271,7 @@ async def test_a_command_depends_on_every_file_that_it_could_see(assignment, tmp
         lambda: (root / "notes.md").write_text("other\n"),
         lambda: (root / "src/extra.py").write_text(""),
         lambda: (root / "src/b.py").chmod(0o755),
-        lambda: (root / "src/b.py").unlink(),
+        (root / "src/b.py").unlink,
     ):
         shutil.rmtree(root)
         write_project(root)
