@@ -41,7 +41,7 @@ class Actions(App[int]):
         """Show a line above the keys."""
         if self.screen_stack:
             self._status.set_class(bad, "-bad")
-            self._status.update(Text(harmless(" ".join(text.split())), overflow="ellipsis", no_wrap=True))
+            self._status.update(Text(harmless(" ".join(text.split()))))
 
     def relist(self) -> None:
         """Show the changes as the desk has them."""
@@ -124,8 +124,7 @@ class Actions(App[int]):
         if row is None or row.change.after is None:
             self.say("there is nothing to edit: the change deletes the file", bad=True)
             return
-        with left_to_the_editor(self.interrupt), self.suspend():
-            saved = edited(row.path, row.change.after)
+        saved = await self._in_editor(row.path, row.change.after)
         if saved == row.change.after:
             self.say("the change is as it was")
             return
@@ -133,6 +132,20 @@ class Actions(App[int]):
         done = await self.desk.edit(head, saved)
         failed = ", ".join(done.failed_checks)
         self.say(f"edited; {f'not passing: {failed}' if failed else 'its checks pass'}", bad=bool(failed))
+
+    async def _in_editor(self, path: str, content: bytes) -> bytes:
+        problem: Exception | None = None
+        saved = content
+        async with left_to_the_editor(self.interrupt):
+            with self.suspend():
+                # An exception would leave the screen suspended.
+                try:
+                    saved = edited(path, content)
+                except TROUBLE as exc:
+                    problem = exc
+        if problem is not None:
+            raise problem
+        return saved
 
     @work(group="again")
     async def action_again(self) -> None:

@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from engine.errors import ConfigError
@@ -39,8 +39,8 @@ def edited(path: str, content: bytes) -> bytes:
     return saved
 
 
-@contextlib.contextmanager
-def left_to_the_editor(interrupt: Callable[[], object]) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def left_to_the_editor(interrupt: Callable[[], object]) -> AsyncIterator[None]:
     """Let Ctrl-C reach only the editor, which has the terminal for a while.
 
     Args:
@@ -52,6 +52,8 @@ def left_to_the_editor(interrupt: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
+        for _ in range(3):  # the loop reads of the signals that came meanwhile, and finds no handler for this one
+            await asyncio.sleep(0)
         signal.signal(signal.SIGINT, before)
         if heeded:
             loop.add_signal_handler(signal.SIGINT, interrupt)

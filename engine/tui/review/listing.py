@@ -138,14 +138,19 @@ class ChangeList(ScrollView, can_focus=True):
 
 
 def grouped(heads: Iterable[ChangeHead]) -> list[Line]:
-    """Return the lines of the list: each file, then its changes in the order of their offers."""
+    """Return the lines of the list: each file, then its changes in the order of their nodes."""
     files: dict[str, list[ChangeHead]] = {}
     for head in heads:
         files.setdefault(head.path, []).append(head)
     lines: list[Line] = []
     for path in sorted(files):
-        lines += [path, *files[path]]
+        lines += [path, *sorted(files[path], key=_place)]
     return lines
+
+
+def _place(head: ChangeHead) -> tuple[int, int]:
+    node = head.facts.get("node", {})
+    return int(node.get("line", 0)), head.id
 
 
 def label(line: Line) -> Text:

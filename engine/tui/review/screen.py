@@ -37,7 +37,7 @@ class ReviewScreen(Actions):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #bar { height: 1; background: $primary; color: $text; padding: 0 1; }
-    #status { height: 1; padding: 0 1; }
+    #status { height: auto; min-height: 1; max-height: 4; padding: 0 1; }
     #status.-bad { color: $error; }
     #body { height: 1fr; }
     ChangeList { width: 2fr; max-width: 60; height: 1fr; border: round $surface-lighten-2; }
