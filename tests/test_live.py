@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,8 @@ def test_quiet_and_dumb_terminals_get_no_view(
 def test_plain_lines_of_many_tasks_stay_useful(bundle: Path, tmp_path: Path, server: ScriptedServer) -> None:
     project = make_project(tmp_path / "many", MANY)
     fails_for(server, "f7")
+    answer = server.text
+    server.text = lambda body: time.sleep(0.05) or answer(body)
     ran = subprocess.run(run(bundle, server), cwd=project, capture_output=True, text=True, check=False)
     lines = ran.stderr.splitlines()
     assert "run" in ran.stdout
@@ -194,8 +197,6 @@ def running(bundle: Path, project: Path, server: ScriptedServer, *options: objec
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for what another process does."""
-    import time
-
     for _ in range(600):
         if condition():
             return

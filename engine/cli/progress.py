@@ -32,6 +32,7 @@ FEW = 50
 
 PLAIN_FEW = 200
 PLAIN_SECONDS = 10.0
+PLAIN_FIRST = 2.0
 PLAIN_TROUBLES = 100
 TROUBLES = 10
 """Lines above the live view at each of its frames, at most."""
@@ -74,6 +75,7 @@ class PlainView:
         """Show the plan and the finished tasks."""
         self._add(event)
         if isinstance(event, RunPlanned):
+            self._summed = time.monotonic() - PLAIN_SECONDS + PLAIN_FIRST
             self.say(f"{count(event.tasks, 'task')} on {count(event.nodes, 'node')} of {count(event.files, 'file')}")
         elif isinstance(event, TaskFinished):
             self._tell(event)

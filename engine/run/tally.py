@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FAILURES = 20
 _CAUSES = 50
+_ENOUGH = 8
 _OTHER = "other"
 
 
@@ -141,6 +142,8 @@ class Tally:
         left = self.total - self.done - max(0, self.expected - self.cached)
         if left <= 0 or self.is_over:
             return 0.0
+        if self._tasks is None or self._tasks.count() < min(_ENOUGH, 1 + len(self.flights) // 4):
+            return None  # of many that started together only the quickest ended yet
         rate = self.tasks_per_second(now)
         return left / rate if rate else None
 
