@@ -12,6 +12,7 @@ from engine.discovery import CodeNode
 from engine.files import matches_any
 from engine.models import ModelPlugin
 from engine.run.select import Shard, in_shard
+from engine.workspace.change import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,14 @@ class Task:
         assignment: The bundle and its settings.
         node: The node as it was when the run was planned.
         note: What a reviewer says to the model, after a first try was not good enough.
+        base: What tasks that come before it offered: it sees that as if it were in the project.
     """
 
     task_id: str
     assignment: Assignment
     node: CodeNode
     note: str = ""
+    base: tuple[Change, ...] = field(default=(), repr=False)
 
     @property
     def bundle(self) -> Bundle:

@@ -20,7 +20,7 @@ from engine.run.claim import running
 from engine.run.enforcement import Enforcer
 from engine.run.execute import Executor, LocalRunner, Schedule, TaskRunner
 from engine.run.housekeeping import tidying
-from engine.run.offering import Mirror, Recorder, offer_all, offer_one, slim
+from engine.run.offering import Mirror, Offering, Recorder, offer_all, offer_one, slim
 from engine.run.plan import Task
 from engine.run.recording import record_plan
 from engine.run.render import Rendered, render_task
@@ -28,7 +28,7 @@ from engine.run.results import NOTHING_EARLIER, Earlier, RunResult, StoredChange
 from engine.run.review import Review
 from engine.run.routing import prepare
 from engine.run.run_plan import Plan, RunSettings
-from engine.run.schedule import Attempts, Timetable
+from engine.run.schedule import Attempts, Stacked, Timetable, tasks_before
 from engine.run.sources import FreshRunner, Sources
 from engine.run.spent import Account
 from engine.run.stage import Services
@@ -171,16 +171,19 @@ class Session:
             if self._cache is not None:
                 stack.push_async_callback(self._cache.aclose)
                 runner = CachedRunner(runner, self._cache, self.plan.cached)
+            before = tasks_before(self.plan.tasks, self.plan.resumed.rows if self.plan.resumed else None)
+            runner = Stacked(runner, before, store) if before else runner
             await self._open(bus, log, apply=apply)
-            offer, keep = partial(offer_one, store, self.run_id), partial(slim, store, self.run_id)
+            offer, keep = Offering(store, self.run_id).offer, partial(slim, store, self.run_id)
             executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
             try:
                 async with log.guarding():
                     for result in self.plan.resumed.settled if self.plan.resumed else ():
                         await executor.finish(result)
                     left = await self._take(executor, store)
-                    status = self._status(await executor.run(self._make_schedule(left), self._settings.seconds))
+                    reached = self._status(await executor.run(self._make_schedule(left), self._settings.seconds))
                     decisions = await self._accept(bus, store, everything=apply)
+                    status = reached  # not before: a run that is to accept its changes is not over until it has
             finally:
                 # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
                 ended = run_finished(self.run_id, status, executor.results, started, self._earlier)

@@ -81,6 +81,8 @@ class FreshRunner:
 
     async def run(self, task: Task, bus: Bus, run_id: str) -> TaskResult:
         """Run one task."""
+        if any(change.path == task.node.file_path for change in task.base):
+            return await self._runner.run(task, bus, run_id)  # the node is that of the changes which it builds on
         node = await self._sources.now(task)
         if node is None:
             return gone(task)

@@ -48,6 +48,7 @@ class Stage(contextlib.AbstractAsyncContextManager["Stage"]):
         self.task, self.services = task, services
         permissions = task.bundle.manifest.permissions
         self.workspace = Workspace(services.root, permissions)
+        self.workspace.build_on(task.base)
         self.commands = CommandRunner(self.workspace, permissions.run)
         self.submission = Submission()
         self.router = Router(task, services.backend)

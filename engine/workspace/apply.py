@@ -160,7 +160,9 @@ def outlook(store: ChangeStore, root: Path, row: OfferedChange) -> tuple[Outlook
     """
     live = LiveFile(root, row.path).read()
     accepted = [other.change for other in store.in_file(row.path, row.change.before) if other.id != row.id]
-    return resolve(row.change, live, accepted).action, live
+    ours = store.wrote(row.run_id, row.path, live)
+    action = resolve(row.change, live, accepted, three_way=ours).action
+    return "collides" if ours and action == "changed" else action, live
 
 
 def _chosen(store: ChangeStore, heads: Sequence[ChangeHead], selection: Selection) -> Iterator[OfferedChange]:
@@ -186,12 +188,22 @@ def _accept_one(
     except WorkspaceError as error:
         return _decision(row, "refused", str(error))
     accepted = [other for other in store.in_file(row.path, row.change.before) if other.id != row.id]
-    resolution = resolve(row.change, live, [other.change for other in accepted], three_way=selection.merge)
+    # What only changes of this run made of the file is no edit of somebody else's: one that started from another of
+    # them goes in beside the others.
+    ours = store.wrote(row.run_id, row.path, live)
+    changes = [other.change for other in accepted]
+    resolution = resolve(row.change, live, changes, three_way=selection.merge or ours)
+    if resolution.action == "changed" and ours:
+        return _conflict(store, row, _collides(row.path, [one for one in store.list(row.run_id) if _is_in(one, row)]))
     if resolution.action == "changed":
         return _decision(row, "refused", _changed(row.change, live, merging=selection.merge))
     if resolution.action == "collides":
         return _conflict(store, row, _collides(row.path, accepted))
     return _bring_in(store, row, (file, live), (resolution, verify), accepted)
+
+
+def _is_in(other: OfferedChange, row: OfferedChange) -> bool:
+    return other.path == row.path and other.state == "accepted"
 
 
 def _bring_in(

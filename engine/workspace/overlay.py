@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -47,6 +47,12 @@ class Workspace:
         self._seen: dict[str, State] = {}
         self._written: dict[str, State] = {}
         self._lock = threading.RLock()
+
+    def build_on(self, changes: Iterable[Change]) -> None:
+        """Show what others changed as if it were in the project; it is no change of this task's own."""
+        with self._lock:
+            for change in changes:
+                self._seen[change.path] = self._written[change.path] = State(change.after, change.mode)
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's content.

@@ -126,6 +126,16 @@ class ChangeStore:
         """Return the accepted changes of a file, from one starting content, that the file holds."""
         return self._rows("WHERE c.path = ? AND c.before IS ? AND c.in_file ORDER BY c.id", (path, digest(before)))
 
+    def wrote(self, run_id: str, path: str, content: bytes | None) -> bool:
+        """Whether a file's content is what accepting changes of a run last left there."""
+        with self._connected() as db:
+            row = db.execute(
+                "SELECT coalesce(result, after, '-') FROM changes"
+                " WHERE run_id = ? AND path = ? AND state = 'accepted' ORDER BY decided_at DESC, id DESC LIMIT 1",
+                (run_id, path),
+            ).fetchone()
+        return row is not None and row[0] == (digest(content) or "-")
+
     def intents(self) -> Sequence[OfferedChange]:
         """Return the changes whose write was begun and not settled."""
         return self._rows("WHERE c.intent IS NOT NULL ORDER BY c.id", ())

@@ -105,13 +105,14 @@ def lost_tasks(
     for at, task in enumerate(tasks if files else ()):
         names = before.get(task.assignment.operation, frozenset())
         rows = files.get(task.node.file_path, ()) if names else ()
-        lost = next((row for row in rows if row.operation in names and _meet(row, task)), None)
+        lost = next((row for row in rows if row.operation in names and meets(row, task)), None)
         if lost is not None:
             found[at] = lost
     return found
 
 
-def _meet(row: TaskRow, task: Task) -> bool:
+def meets(row: TaskRow, task: Task) -> bool:
+    """Whether the node of an earlier task, of the same file, is a task's node, around it or inside it."""
     node = task.node
     if row.node_id == node.node_id or "file" in (row.type, node.type):
         return True
