@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.app.choices import Choices, Wanted, check_names
 from engine.app.request import Fetch, ResumeRequest, RunRequest
+from engine.app.rerun import edit, rerun
 from engine.errors import ConfigError
 from engine.events import EventLog, LogReader
 from engine.run.root import find_root
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from engine.backends import Backend
     from engine.bundle import Bundle
     from engine.discovery import Discovery
+    from engine.events.telemetry import OtlpTarget, Traced
     from engine.manifest import EngineConfig
-    from engine.run import Plan, Review, Session, TaskResult
+    from engine.run import Plan, Review, Session
     from engine.run.cache import TaskCache
     from engine.run.cache.why import Why
     from engine.run.doctor import Check
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from engine.run.select import Shard
     from engine.run.since import Since
     from engine.run.testing import CasesRequest, Runner, Subject
-    from engine.workspace import OfferedChange
 
 
 class App:
@@ -138,6 +139,26 @@ class App:
 
         return await why(self, subject, given)
 
+    def tracing(self, url: str | None = None) -> contextlib.AbstractAsyncContextManager[Traced | None]:
+        """Return what opens an observer that sends runs to an OpenTelemetry collector, or None where none is asked for.
+
+        Args:
+            url: The collector; by default as engine.yaml says, or the environment (OTEL_EXPORTER_OTLP_ENDPOINT).
+
+        Raises:
+            ConfigError: The URL is none.
+        """
+        from engine.events.telemetry import tracing
+
+        return tracing(self.collector(url))
+
+    def collector(self, url: str | None = None) -> OtlpTarget | None:
+        """Return where traces go: as said, else as engine.yaml or the environment says; None for nowhere."""
+        from engine.events.telemetry import choose_target
+
+        telemetry = self.config.telemetry
+        return choose_target(url, telemetry.otlp, os.environ, content=telemetry.content)
+
     def housekeeper(self) -> Housekeeper:
         """Return what forgets old runs."""
         from engine.run.housekeeping import Housekeeper
@@ -163,42 +184,8 @@ class App:
         with self.reader() as log:
             return Review(self.root, ChangeStore(self.root), log.resolve(run_id), self.log)
 
-    async def rerun(
-        self,
-        run_id: str,
-        task_id: str,
-        note: str,
-        *,
-        backend: Backend | None = None,
-        fetch: Fetch | None = None,
-        observers: Sequence[object] = (),
-    ) -> TaskResult:
-        """Run one task of a run again, with what a reviewer says; a new change replaces the one that waits.
-
-        Args:
-            run_id: The run.
-            task_id: The task.
-            note: What the reviewer says.
-            backend: A backend to use instead of the one of the run; it stays open.
-            fetch: Downloads missing weights.
-            observers: Get the task's events, after the log.
-        """
-        from engine.app.rerun import Again, rerun
-
-        again = Again(run_id, task_id, note)
-        return await rerun(self, again, backend=backend, fetch=fetch, observers=observers)
-
-    async def edit(self, review: Review, number: int, after: bytes | None) -> OfferedChange:
-        """Put what a person wrote in place of a waiting change, and run the bundle's checks on it.
-
-        Args:
-            review: The run's changes.
-            number: The change.
-            after: What the file is to hold; None deletes it.
-        """
-        from engine.app.rerun import edit
-
-        return await edit(self, review, number, after)
+    rerun = rerun
+    edit = edit
 
     @contextlib.asynccontextmanager
     async def session(

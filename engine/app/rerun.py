@@ -4,42 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.app.recorded import request_from_json
-from engine.app.request import Fetch, RunRequest
 from engine.errors import ConfigError, EngineError
-from engine.workspace import WAITING, OfferedChange
 
 if TYPE_CHECKING:
     from engine.app.app import App
+    from engine.app.request import Fetch, RunRequest
     from engine.backends import Backend
     from engine.bundle import Bundle
     from engine.events import RunRecord, TaskRow
     from engine.run import Review, TaskResult
     from engine.run.checks import CheckResult
-    from engine.workspace import Change
+    from engine.workspace import Change, OfferedChange
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Which task is tried once more.
-
-    Attributes:
-        run_id: The run.
-        task_id: The task.
-        note: What the reviewer says; the model reads it below the first try's diff.
-    """
-
-    run_id: str
-    task_id: str
-    note: str
-
-
-async def rerun(
+async def rerun(  # noqa: PLR0913 - a method of App, which hands itself in
     app: App,
-    again: Again,
+    run_id: str,
+    task_id: str,
+    note: str,
     *,
     backend: Backend | None = None,
     fetch: Fetch | None = None,
@@ -49,7 +35,9 @@ async def rerun(
 
     Args:
         app: The project.
-        again: The task and what is said to it.
+        run_id: The run.
+        task_id: The task.
+        note: What the reviewer says; the model reads it below the first try's diff.
         backend: A backend to use instead of the one of the run; it stays open.
         fetch: Downloads missing weights.
         observers: Get the events, after the log.
@@ -59,7 +47,6 @@ async def rerun(
     """
     from engine.run.note import note_text
 
-    run_id, task_id = again.run_id, again.task_id
     request, row = await asyncio.to_thread(_asked, app, run_id, task_id)
     review = await asyncio.to_thread(app.review, run_id)
     first = [one for one in review.store.list(run_id, task_id) if one.state != "accepted"]
@@ -68,7 +55,7 @@ async def rerun(
         if task is None:
             why = session.plan.why_no_task(request.nodes)
             raise ConfigError(f"task {task_id} cannot run again: {why} ({row.file}::{row.node})")
-        noted = replace(task, note=note_text(again.note, [one.change.diff() for one in first]))
+        noted = replace(task, note=note_text(note, [one.change.diff() for one in first]))
         return await session.again(noted, run_id, observers)
 
 
@@ -87,6 +74,8 @@ async def edit(app: App, review: Review, number: int, after: bytes | None) -> Of
     Raises:
         ConfigError: The change does not wait any more.
     """
+    from engine.workspace import WAITING
+
     row = review.store.get(number)
     rows = [one for one in review.store.list(review.run_id, row.task_id) if one.state in WAITING] if row else []
     if row is None or number not in {one.id for one in rows}:
