@@ -171,14 +171,22 @@ class TaskCache:
         return int(before - after)
 
     def clear(self) -> int:
-        """Remove the file with everything in it, also a damaged one; return its size in bytes."""
+        """Remove the file with everything in it, also a damaged one; return its size in bytes.
+
+        Raises:
+            ConfigError: It cannot be removed.
+        """
         self.close()
         size = 0
         for suffix in ("", "-wal", "-shm"):
             path = self.path.with_name(self.path.name + suffix)
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 size += path.stat().st_size
                 path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise ConfigError(f"{path} cannot be removed: {error.strerror}; remove it by hand") from error
         return size
 
     def stats(self) -> Stats:
