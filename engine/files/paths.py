@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import WorkspaceError
@@ -36,6 +38,8 @@ def normalise(root: Path, path: str) -> str:
     """
     lexical = _lexical(root, path)
     try:
+        if _is_plain(root, lexical):
+            return "/".join(lexical) or "."
         real_root = os.path.realpath(root)
         real = os.path.realpath(os.path.join(real_root, *lexical))  # noqa: PTH118 - names must not be read as absolute paths
     except (OSError, ValueError) as error:
@@ -43,6 +47,21 @@ def normalise(root: Path, path: str) -> str:
     if real != real_root and not real.startswith(real_root.rstrip("/") + "/"):
         raise WorkspaceError(f"{path!r} is a link that leaves the project; use a path inside {root}")
     return os.path.relpath(real, real_root).replace(os.sep, "/")
+
+
+def _is_plain(root: Path, names: Sequence[str]) -> bool:
+    """Tell whether no link is on the way from the root to a path; what does not exist is none."""
+    path = str(root)
+    for name in names:
+        path = f"{path}/{name}"
+        try:
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                return False
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def join_inside(root: Path, path: str) -> Path:

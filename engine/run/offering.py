@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from engine.events import Event, EventLog, StoredEvent
 from engine.run.execute import NotStoredError
@@ -42,6 +42,56 @@ async def offer_one(store: ChangeStore, run_id: str, result: TaskResult) -> None
         NotStoredError: They cannot be stored.
     """
     await offer_all(store, run_id, [result])
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A result whose changes are to be stored."""
+
+    result: TaskResult
+    stored: bool = False
+    problem: NotStoredError | None = None
+
+
+class Offering:
+    """Stores the changes of tasks as they end; those that end while others are stored share the next commit.
+
+    Args:
+        store: The change store.
+        run_id: The run.
+    """
+
+    def __init__(self, store: ChangeStore, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._queue: list[_Waiting] = []
+        self._storing = asyncio.Lock()
+
+    async def offer(self, result: TaskResult) -> None:
+        """Store the changes of a task, all or none, and return when they are.
+
+        Raises:
+            NotStoredError: They cannot be stored.
+        """
+        if not result.changes:
+            return
+        mine = _Waiting(result)
+        self._queue.append(mine)
+        async with self._storing:
+            if not mine.stored and mine.problem is None:
+                await self._store_queue()
+        if mine.problem is not None:
+            raise mine.problem
+
+    async def _store_queue(self) -> None:
+        batch, self._queue = self._queue, []
+        try:
+            await offer_all(self._store, self._run_id, [one.result for one in batch])
+        except NotStoredError as problem:
+            for one in batch:
+                one.problem = problem
+        else:
+            for one in batch:
+                one.stored = True
 
 
 async def offer_all(store: ChangeStore, run_id: str, results: Sequence[TaskResult]) -> None:

@@ -37,7 +37,6 @@ tools:
 grammar: {{text: allowed}}
 loop: {{max_turns: 8, on_no_call: finish}}
 permissions: {{read: ["**/*"], write: ["**/*.py"]}}
-checks: [parses]
 """
 _USER = "Document this function:\n\n{{ node.text }}"
 _FUNCTIONS_PER_FILE = 16
