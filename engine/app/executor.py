@@ -38,6 +38,4 @@ def ray_options(config: EngineConfig, request: RunRequest, backend: Backend, *, 
         config.run.ray,
         partial(make_backend, config, replace(request, bundles=(), targets=())),
         computes=backend.name == "embedded",
-        attempts=config.run.attempts,
-        workers=request.concurrency or config.run.concurrency or 1024,
     )

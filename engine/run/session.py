@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.backends.pacing import PacedBackend
 from engine.events import Bus, Event, EventLog, PaceChanged, RunPlanned, RunResumed, RunStarted
@@ -34,6 +35,9 @@ from engine.run.spent import Account
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 from engine.workspace import ChangeStore, Decision
+
+if TYPE_CHECKING:
+    from engine.run.executors.ray_runner import RayRunner
 
 
 def new_run_id() -> str:
@@ -69,6 +73,7 @@ class Session:
         self.run_id = plan.resumed.past.run_id if plan.resumed else new_run_id()
         self._checked: tuple[str, ...] | None = None
         self._paced: PacedBackend | None = None
+        self._cluster: RayRunner | None = None
         self._cache = open_run_cache(services, settings.cache)
         self._looked = False
         self._account = Account(services)
@@ -247,10 +252,12 @@ class Session:
     async def _make_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:
         """Make what runs one task; whatever it opens is closed by the stack at the end of the run."""
         if self._settings.ray is not None:
-            from engine.run.executors.ray_runner import ray_runner
+            from engine.run.executors.ray_runner import Terms, ray_runner
 
-            where = ray_runner(self._services.root, self.plan.assignments, self._settings.ray)
-            return await stack.enter_async_context(where)
+            terms = Terms(self._settings.concurrency, self._settings.attempts, self._settings.outage)
+            where = ray_runner(self._services, self.plan.assignments, self._settings.ray, terms)
+            self._cluster = await stack.enter_async_context(where)
+            return self._cluster
         return await self._local_runner(bus, stack)
 
     async def _local_runner(self, bus: Bus, stack: contextlib.AsyncExitStack) -> TaskRunner:
@@ -281,6 +288,8 @@ class Session:
         table = Timetable(tasks, settings.concurrency, on_failure=settings.on_failure, earlier=earlier, ready=ready)
         if self._paced is not None:
             self._paced.on_given_up = table.stop
+        if self._cluster is not None:
+            self._cluster.on_given_up = table.stop
         return table
 
     def _opening(self, *, apply: bool) -> Event:
