@@ -13,8 +13,8 @@ from engine.bundle import Bundle
 from engine.bundle.check import check_bundles
 from engine.bundle.load import bundle_of, read_source
 from engine.bundle.source import BundleSource
-from engine.discovery import CodeNode
 from engine.errors import ConfigError
+from engine.kernel import Prices
 from engine.models import ModelPlugin, get_plugin
 from engine.run.plan import Assignment, Task
 from engine.run.task import TaskResult
@@ -58,6 +58,11 @@ class Setup:
         folder: The driver's working directory, which relative paths of models start from.
         backend: Makes the worker's backend.
         assignments: The run's assignments.
+        prices: What tokens cost.
+        shares: Whether the run has a budget, which stays with the driver.
+        attempts: How often a task is tried that the server failed.
+        concurrency: Requests at once of all workers, at most.
+        outage: Seconds that the server may be away before it is given up.
     """
 
     version: str
@@ -65,6 +70,11 @@ class Setup:
     folder: str
     backend: OpenBackend
     assignments: tuple[Packed, ...]
+    prices: Prices | None
+    shares: bool
+    attempts: int
+    concurrency: int
+    outage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +98,24 @@ class Order:
 
     Attributes:
         run_id: Stamped on the events.
-        task_id: The task.
-        assignment: Its place in the setup's assignments.
-        node: The node.
-        note: What a reviewer said.
+        bare: The task, without its assignment.
+        assignment: The place of that in the setup's assignments.
         file: SHA-256 of the node's file where the driver runs, hex; None when there is no such file.
     """
 
     run_id: str
-    task_id: str
+    bare: Task
     assignment: int
-    node: CodeNode
-    note: str
     file: str | None
 
     def task(self, assignments: Sequence[Assignment]) -> Task:
         """Return the task, with the worker's own bundle."""
-        return Task(self.task_id, assignments[self.assignment], self.node, self.note)
+        return replace(self.bare, assignment=assignments[self.assignment])
+
+
+def order_of(task: Task, run_id: str, assignment: int, file: str | None) -> Order:
+    """Return a task as it travels."""
+    return Order(run_id, replace(task, assignment=cast("Assignment", None)), assignment, file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,11 @@ class OtherFile:
     def __str__(self) -> str:
         what = f"sees no {self.path}" if self.file is None else f"sees another {self.path} than this machine"
         return f"the worker on {self.host} {what}: every machine needs the same files at the same path"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A worker's last word of a task that was cancelled."""
 
 
 def without_task(result: TaskResult) -> TaskResult:

@@ -11,30 +11,44 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from engine.backends.pacing import PacedBackend
 from engine.bundle.source import BundleSource
 from engine.errors import ConfigError, EngineError
 from engine.events import Bus, Event
+from engine.run.execute import LocalRunner
+from engine.run.executors.budget import Answer, RemoteBudget, Word
 from engine.run.executors.stream import Channel
-from engine.run.executors.wire import Hello, Order, OtherFile, Setup, engine_version, unpacked, without_task
+from engine.run.executors.wire import Hello, Order, OtherFile, Setup, Stopped, engine_version, unpacked, without_task
 from engine.run.plan import Assignment, Task
 from engine.run.routing import prepare
+from engine.run.schedule.attempts import Attempts
 from engine.run.stage import Services
-from engine.run.task import TaskResult, run_task
+from engine.run.task import TaskResult
 from engine.tools import ScriptRunner
 
 _log = logging.getLogger("engine.run")
-Said = tuple[Event, ...] | TaskResult | OtherFile
-"""What comes back from a worker: events, at the end the result or why the task was not begun."""
+Said = tuple[Event | Word, ...] | TaskResult | OtherFile | Stopped
+"""What comes back from a worker: events and questions; at the end the result, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
     services: Services
     assignments: tuple[Assignment, ...]
+    shares: bool
+    attempts: int
+    given_up: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    work: asyncio.Task[TaskResult]
+    budget: RemoteBudget | None
 
 
 class Worker:
@@ -43,7 +57,7 @@ class Worker:
     def __init__(self) -> None:
         self._stack = contextlib.AsyncExitStack()
         self._opened: _Opened | None = None
-        self._tasks: set[asyncio.Task[TaskResult]] = set()
+        self._running: dict[str, _Running] = {}
         self.host = socket.gethostname()
 
     async def hello(self, setup: Setup, *sources: BundleSource) -> Hello:
@@ -72,22 +86,36 @@ class Worker:
         if other is not None:
             yield other
             return
-        channel = Channel()
-        task = order.task(opened.assignments)
-        work = asyncio.create_task(run_task(task, opened.services, Bus(channel), order.run_id))
-        self._tasks.add(work)
+        channel, task = Channel(), order.task(opened.assignments)
+        budget = RemoteBudget(channel.say) if opened.shares else None
+        runner = LocalRunner(replace(opened.services, budget=budget))
+        attempts = Attempts(runner, opened.attempts, opened.given_up)
+        work = asyncio.create_task(attempts.run(task, Bus(channel), order.run_id))
+        self._running[task.task_id] = _Running(work, budget)
         try:
-            async for events in channel.until(work):
-                yield events
-            yield without_task(self._result(work, task))
+            async for said in channel.until(work):
+                yield said
+            yield Stopped() if work.cancelled() else without_task(self._result(work, task))
         finally:
-            self._tasks.discard(work)
+            self._running.pop(task.task_id, None)
             await _stopped(work)
+
+    async def answer(self, task_id: str, answer: Answer) -> None:
+        """Take the driver's answer to a question about the budget."""
+        running = self._running.get(task_id)
+        if running is not None and running.budget is not None:
+            running.budget.hear(answer)
+
+    async def cancel(self, task_id: str) -> None:
+        """Cancel a task; what it still says comes with its stream."""
+        running = self._running.get(task_id)
+        if running is not None:
+            running.work.cancel()
 
     async def stop(self) -> None:
         """Stop all tasks with what they started, and close everything."""
-        for work in tuple(self._tasks):
-            await _stopped(work)
+        for running in tuple(self._running.values()):
+            await _stopped(running.work)
         await self._stack.aclose()
 
     def _result(self, work: asyncio.Task[TaskResult], task: Task) -> TaskResult:
@@ -111,7 +139,12 @@ class Worker:
         self._stack.push_async_callback(backend.aclose)
         await prepare(backend, assignments)
         scripts = await self._stack.enter_async_context(ScriptRunner())
-        return _Opened(Services(setup.root, backend, scripts), assignments)
+        services, given_up = Services(setup.root, backend, scripts, prices=setup.prices), str
+        if backend.name != "embedded":
+            paced = PacedBackend(backend, setup.concurrency, outage=setup.outage)
+            services = replace(services, backend=await self._stack.enter_async_context(paced))
+            given_up = partial(getattr, paced, "given_up")
+        return _Opened(services, assignments, setup.shares, setup.attempts, given_up)
 
 
 async def _stopped(work: asyncio.Task[TaskResult]) -> None:
@@ -121,8 +154,9 @@ async def _stopped(work: asyncio.Task[TaskResult]) -> None:
 
 def other_file(root: Path, order: Order, host: str) -> OtherFile | None:
     """Return how the node's file differs from the driver's, or None."""
-    seen = file_digest(root / order.node.file_path)
-    return None if seen == order.file else OtherFile(host, str(root / order.node.file_path), seen)
+    path = root / order.bare.node.file_path
+    seen = file_digest(path)
+    return None if seen == order.file else OtherFile(host, str(path), seen)
 
 
 def file_digest(path: Path) -> str | None:
