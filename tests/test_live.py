@@ -93,6 +93,22 @@ def test_an_interrupted_run_gives_the_terminal_back(
         assert "the run ended before the task did" not in terminal.text
 
 
+def test_a_run_that_goes_on_shows_what_was_done_before(
+    bundle: Path, project: Path, server: ScriptedServer, gate: threading.Event
+) -> None:
+    held = server.text
+    server.text = lambda body: call("does it") if "def first" in json.dumps(body) else held(body)
+    with Terminal(run(bundle, server), project) as terminal:
+        terminal.wait_for("1/3 tasks, 33%")
+        terminal.press("\x03")
+        assert terminal.end() == 130
+    with Terminal(argv("resume"), project) as terminal:
+        terminal.wait_for(r"1/3 tasks, 33%, .*\n1 finished; .*waits for the model.*Thing\.third")
+        gate.set()
+        terminal.wait_for(r"run \S+: 3 finished; 3 changes offered; 30 tokens; ")
+        assert terminal.end() == 0
+
+
 def test_a_run_that_cannot_start_gives_the_terminal_back(bundle: Path, project: Path) -> None:
     command = argv("run", bundle, "--target", ".", "--base-url", "http://127.0.0.1:9/v1")
     with Terminal(command, project) as terminal:

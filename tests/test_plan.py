@@ -158,8 +158,8 @@ def test_a_sample_stands_for_the_others_of_its_kind() -> None:
     found = estimate(plan_of(tasks), counts, {}, concurrency=4, prices=Prices({}))
     assert found.prompt_tokens == 16_000
     assert plan_lines(found, 4) == [
-        "plan: 10 of a on class, 1000 of a on function; "
-        "about 16.0k prompt tokens in the first turns (3 of 1010 counted)",
+        "plan: 10 of a on class, 1000 of a on function; about 16.0k prompt tokens in the first turns"
+        + " (3 of 1010 counted)",
         "time: unknown until the first tasks are done",
     ]
 
