@@ -206,3 +206,19 @@ def test_accept_and_diff_merge(bundle, project, server) -> None:
     assert "<<<" not in source.read_text()
     assert "2 changes undone" in engine("undo", cwd=project).stdout
     assert source.read_text() == SOURCE.replace("def second(b)", "def second(c)") + "\nx = 1\n"
+
+
+def test_rerun_from_the_command_line(bundle, project, server) -> None:
+    run_bundle(bundle, project, server)
+    ran = engine("rerun", "--task", "*first", "--where", "checks.passed", "--note", "say it well", cwd=project)
+    assert (ran.returncode, "1 task finished again" in ran.stdout) == (0, True), ran.stderr
+    assert "finished note-" in ran.stderr
+    assert sum("The reviewer says: say it well" in json.dumps(body) for body in server.bodies) == 1
+    assert engine("diff", "--stat", cwd=project).stdout.count("pending") == 3
+    server.text = lambda _: "no call"
+    failing = engine("rerun", "--task", "*first", "--note", "x", cwd=project)
+    assert failing.returncode == 1
+    assert "failed note-" in failing.stderr
+    assert engine("diff", "--stat", cwd=project).stdout.count("pending") == 3
+    assert engine("rerun", "--task", "nobody", "--note", "x", cwd=project).stdout == "no change waits\n"
+    assert "Missing option '--note'" in engine("rerun", cwd=project).stderr

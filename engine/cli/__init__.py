@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "review": ("reviewing", "Review the changes of a run full-screen."),
     "accept": ("review", "Write the changes of a run into the project."),
     "reject": ("review", "Drop the changes of a run."),
+    "rerun": ("rerun", "Run tasks again whose changes wait, with a note for the model."),
     "undo": ("review", "Take accepted changes out of the project again."),
     "top": ("top", "Watch a run of another process."),
     "runs": ("runs", "List the runs of this project."),
