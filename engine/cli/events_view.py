@@ -8,6 +8,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
+from engine.app import App
+from engine.cli.console import count
+from engine.errors import ConfigError, MissingExtraError
 from engine.events import EventFilter, Follower
 
 _LOOK = 0.2  # seconds between two looks at whether anybody reads the lines
@@ -24,6 +29,27 @@ def print_events(follower: Follower, wanted: EventFilter, *, follow: bool) -> No
     for batch in _batches(follower, follow=follow):
         sys.stdout.write("".join(_line(event) for event in batch if wanted(event)))
         sys.stdout.flush()
+
+
+def send_events(app: App, run: str | None, url: str) -> int:
+    """Send a run of the log to an OpenTelemetry collector, and say how much of it there was.
+
+    Raises:
+        MissingExtraError: The extra `otel` is not installed.
+        ConfigError: There is no such run, or the collector does not take it.
+    """
+    target = app.collector(url)
+    if target is None:
+        raise ConfigError("OTEL_SDK_DISABLED is set: no trace is sent")
+    try:
+        from engine.events.otel import export_run
+    except ImportError as error:
+        raise MissingExtraError("sending traces", "otel") from error
+    with app.reader() as log:
+        run_id = log.resolve(run)
+        sent = export_run((event for batch in _batches(log.follow(run_id), follow=False) for event in batch), target)
+    click.echo(f"{count(sent, 'span')} of run {run_id} sent to {target.name}")
+    return 0
 
 
 def _batches(follower: Follower, *, follow: bool) -> Iterator[list[dict[str, Any]]]:

@@ -10,6 +10,7 @@ import click
 from engine.app import App, ResumeRequest
 from engine.cli.console import count, note, printable, project_option, report_findings
 from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
+from engine.cli.tracing import otel_option, traced
 from engine.errors import BundleError
 from engine.run.budget import parse_budget
 
@@ -25,6 +26,7 @@ from engine.run.budget import parse_budget
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
 @click.option("--budget", multiple=True, metavar="KIND=N", help="A limit of the whole run, instead of the one it had.")
 @click.option("--take-over", is_flag=True, help="Go on with a run of a machine or container that is gone.")
+@otel_option
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines, the summary last.")
 def command(run: str | None, project: Path | None, apply_: bool | None, as_json: bool, **how: Any) -> int:
@@ -34,8 +36,9 @@ def command(run: str | None, project: Path | None, apply_: bool | None, as_json:
     """
     app = App.open(project)
     how["budget"] = parse_budget(how["budget"])
+    otel = how.pop("otel")
     try:
-        return run_to_end(_resume(app, run, ResumeRequest(**how), apply=apply_, as_json=as_json))
+        return run_to_end(_resume(app, run, ResumeRequest(**how), apply=apply_, otel=otel, as_json=as_json))
     except BundleError as exc:
         return report_findings(exc)
     except KeyboardInterrupt:
@@ -43,11 +46,13 @@ def command(run: str | None, project: Path | None, apply_: bool | None, as_json:
         raise
 
 
-async def _resume(app: App, run: str | None, how: ResumeRequest, *, apply: bool | None, as_json: bool) -> int:
+async def _resume(
+    app: App, run: str | None, how: ResumeRequest, *, apply: bool | None, otel: str | None, as_json: bool
+) -> int:
     from engine.cli.progress import make_view
     from engine.cli.run import fetch_weights
 
-    async with app.resume(run, how, fetch=fetch_weights) as session:
+    async with traced(app, otel) as trace, app.resume(run, how, fetch=fetch_weights) as session:
         assert session.plan.resumed is not None  # noqa: S101 - what resume makes has it
         past = session.plan.resumed.past
         if past.over:
@@ -58,7 +63,7 @@ async def _resume(app: App, run: str | None, how: ResumeRequest, *, apply: bool 
         view = make_view(as_json=as_json)
         view.go_on(past.earlier)
         with view:
-            result = await session.run([view], apply=apply, mirror=view.mirror)
+            result = await session.run([view, trace], apply=apply, mirror=view.mirror)
     return report_result(view, result, app.root)
 
 

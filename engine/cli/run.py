@@ -11,6 +11,7 @@ import click
 from engine.app import App, RunRequest
 from engine.cli.console import note, printable, project_option, quiet, report_findings
 from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
+from engine.cli.tracing import otel_option, traced
 from engine.errors import BackendError, BundleError, ConfigError
 from engine.run.budget import parse_budget
 from engine.run.select import parse_shard
@@ -85,6 +86,7 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, Any]:
     envvar=["ENGINE_RUN_ALLOW_UNCONSTRAINED", "ENGINE_ALLOW_UNCONSTRAINED"],
     help="Run even where the server does not enforce the bundle's constraint.",
 )
+@otel_option
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines, the summary last.")
 def command(**options: Any) -> int:
@@ -108,7 +110,7 @@ def command(**options: Any) -> int:
     try:
         if options["dry_run"]:
             return asyncio.run(_dry_run(app, request, every=options["every"], as_json=options["as_json"]))
-        return run_to_end(_run(app, request, apply=options["apply_"], as_json=options["as_json"]))
+        return run_to_end(_run(app, request, apply=options["apply_"], otel=options["otel"], as_json=options["as_json"]))
     except BundleError as exc:
         return report_findings(exc)
     except KeyboardInterrupt:
@@ -148,11 +150,11 @@ async def note_start(app: App, session: Session) -> None:
     note_plan(found, session.settings.concurrency)
 
 
-async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> int:
+async def _run(app: App, request: RunRequest, *, apply: bool, otel: str | None, as_json: bool) -> int:
     from engine.cli.progress import make_view
 
     view = make_view(as_json=as_json)
-    async with app.session(request, fetch=fetch_weights) as session:
+    async with traced(app, otel) as trace, app.session(request, fetch=fetch_weights) as session:
         for line in session.plan.notes:
             note(f"note: {line}")
         warnings = await session.check()
@@ -161,7 +163,7 @@ async def _run(app: App, request: RunRequest, *, apply: bool, as_json: bool) -> 
         if not as_json:
             await note_start(app, session)
         with view:
-            result = await session.run([view], apply=apply, mirror=view.mirror)
+            result = await session.run([view, trace], apply=apply, mirror=view.mirror)
         if session.cache_problem not in (None, *warnings):
             note(printable(f"warning: {session.cache_problem}"))
     return report_result(view, result, app.root)

@@ -96,15 +96,20 @@ def show(run: str | None, project: Path | None, pattern: str | None, states: tup
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this sequence number.")
 @click.option("--type", "kinds", multiple=True, metavar="GLOB", help="Only events of this type, such as 'task:*'.")
 @click.option("--task", "tasks", multiple=True, metavar="GLOB", help="Only of tasks whose id, file or node matches.")
+@click.option("--otel", metavar="URL", help="Send the run to an OpenTelemetry collector instead, with its own times.")
 @project_option
-def events(
-    run: str | None, project: Path | None, follow: bool, after: int, kinds: tuple[str, ...], tasks: tuple[str, ...]
-) -> int:
+def events(run: str | None, project: Path | None, otel: str | None, **options: Any) -> int:
     """Print the events of a run as JSON lines; without RUN, of the newest."""
-    from engine.cli.events_view import print_events
+    from engine.cli.events_view import print_events, send_events
     from engine.events import EventFilter
 
-    with App.open(project).reader() as log:
+    app = App.open(project)
+    follow, after, kinds, tasks = (options[name] for name in ("follow", "after", "kinds", "tasks"))
+    if otel is not None:
+        if follow or after or kinds or tasks:
+            raise click.UsageError("--otel sends a whole run: leave --follow, --after, --type and --task out")
+        return send_events(app, run, otel)
+    with app.reader() as log:
         follower = log.follow(log.resolve(run), after=after)
         print_events(follower, EventFilter(log, kinds, tasks), follow=follow)
     if follow and follower.gone:

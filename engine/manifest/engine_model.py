@@ -112,6 +112,9 @@ class Telemetry(Model):
     otlp: str | None = Field(
         default=None, description="URL of an OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318."
     )
+    content: bool = Field(
+        default=False, description="Send prompts, replies, arguments and results of tools, too: they hold your code."
+    )
 
 
 class Trust(Model):
