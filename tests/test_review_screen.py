@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import re
+from pathlib import Path
 
 import pytest
 from kernel_parts import ScriptedBackend
-from projects import MANIFEST, SOURCE, TOOL, call, make_bundle
+from projects import MANIFEST, SOURCE, TOOL, call, make_bundle, make_project
 
 import engine
 from engine.app import App
@@ -17,6 +18,7 @@ from engine.tui.review.listing import ChangeList
 from engine.tui.review.screen import ReviewScreen
 from engine.workspace import Change, ChangeStore, Offer, Selection, accept
 
+ROOT = Path(__file__).parent.parent
 HOSTILE = "[bold red]x[/] \x1b[31m\x1b]0;t\x07 \x9b2J \u202e [link=file:///]y[/link]"
 
 
@@ -313,3 +315,37 @@ async def test_an_internal_error_ends_the_screen_and_is_raised(bundle, project) 
             await pilot.pause()
     with pytest.raises(TypeError):
         shown.settle()
+
+
+def scrubbed(text: str) -> list[str]:
+    """Leave out what differs from run to run."""
+    plain = re.sub(r"\d{8}-\d{6}-[0-9a-f]{4}", "20260102-030405-1a2b", text.strip("\n"))
+    return [line.rstrip() for line in plain.splitlines()]
+
+
+async def example(folder: Path) -> list[str]:
+    """The screen that docs/review.md shows."""
+    pricing = (ROOT / "tests/samples/shop/shop/pricing.py").read_text()
+    project = make_project(folder / "shop", {"shop/pricing.py": pricing})
+
+    def reply(sentence):
+        return f'<tool_call>\n{{"name": "write_docstring", "arguments": {{"summary": "{sentence}"}}}}\n</tool_call>'
+
+    script = [reply("Take the discount off a price."), reply("Add the tax to a price."), reply("Round a price.")]
+    bundle = ROOT / "bundles/docstring"
+    settings = {"params": {"strict": "never"}, "limit": 3, "concurrency": 1}
+    backend = ScriptedBackend(script)
+    result = await engine.run(bundle, [project / "shop"], project=project, backend=backend, **settings)
+    async with screen_of(project, result.run_id, size=(110, 24)) as (shown, pilot):
+        await see(shown, "Diff: ")
+        await pilot.press("a")
+        await see(shown, "2 of 3 changes wait.*accepted: ")
+        await pilot.pause()
+        return scrubbed(text_of(shown))
+
+
+async def test_the_screen_in_the_docs_is_the_screen(tmp_path) -> None:
+    documented = re.search(r"```text\n( engine review .*?)```", (ROOT / "docs/review.md").read_text("utf-8"), re.DOTALL)
+    assert documented is not None
+    seen = await example(tmp_path)
+    assert scrubbed(documented[1]) == seen, "\n".join(seen)
