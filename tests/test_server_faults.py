@@ -75,6 +75,10 @@ async def go(
     return result, seen, ended
 
 
+def many(folder: Path, count: int) -> Path:
+    return make_project(folder, {"m.py": "".join(f"def f{n}():\n    return {n}\n\n\n" for n in range(count))})
+
+
 # How the server fails a request for `second`, and what the task's error says.
 FAULTS: dict[str, tuple[Reply, str]] = {
     "500": (fails(500, "out of memory"), "answered 500: out of memory"),
@@ -95,30 +99,33 @@ FAULTS: dict[str, tuple[Reply, str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_of_one_request_ends_one_task_with_one_line(
-    project: Path, bundle: Path, server: ScriptedServer, fault: str
+    tmp_path: Path, bundle: Path, server: ScriptedServer
 ) -> None:
-    reply, words = FAULTS[fault]
-    server.reply = only("second", reply)
+    """Every second task meets a fault; those between them go on."""
+    names = [f"{kind}{number}" for number in range(len(FAULTS)) for kind in ("good", "bad")]
+    project = make_project(tmp_path / "p", {"m.py": "".join(f"def {name}():\n    pass\n\n\n" for name in names)})
+    faults = dict(zip((name for name in names if name.startswith("bad")), FAULTS.items(), strict=True))
+
+    def reply(body: Any) -> Reply | None:
+        name = node_of(body)
+        return faults[name][1][0] if name in faults else None
+
+    server.reply = reply
     settings(project, retries=0, attempts=1)
-    result, _, ended = await go(project, bundle, server)
-    assert {name: one.outcome for name, one in ended.items()} == {
-        "first": "finished",
-        "second": "failed",
-        "Thing.third": "finished",
-    }
-    error = ended["second"].error
-    assert words in error
-    assert "\n" not in error
-    assert "Traceback" not in error
-    assert ended["second"].reason == ("error" if fault in ("400", "401") else "server")
+    result, seen, ended = await go(project, bundle, server, concurrency=1)
     assert result.status == "failed"
+    assert not [one for one in seen.of(PaceChanged) if one.limit == 0]
+    assert {one.outcome for name, one in ended.items() if name not in faults} == {"finished"}
+    for name, (fault, (_, words)) in faults.items():
+        one = ended[name]
+        assert (one.outcome, fault, one.reason) == ("failed", fault, "error" if fault in {"400", "401"} else "server")
+        assert words in str(one.error), fault
+        assert not {"\n", "Traceback"} & set(str(one.error))
 
 
-@pytest.mark.parametrize("fault", ["garbage", "half an answer"])
-def test_the_command_line_says_one_line(project: Path, bundle: Path, server: ScriptedServer, fault: str) -> None:
-    reply, words = FAULTS[fault]
+def test_the_command_line_says_one_line(project: Path, bundle: Path, server: ScriptedServer) -> None:
+    reply, words = FAULTS["garbage"]
     server.reply = only("second", reply)
     settings(project, retries=0, attempts=1)
     done = command("run", bundle, "-t", "src", "--base-url", server.api, cwd=project)
@@ -132,7 +139,7 @@ def test_the_command_line_says_one_line(project: Path, bundle: Path, server: Scr
 async def test_a_failure_in_passing_is_tried_again_and_not_told_as_a_failure(
     project: Path, bundle: Path, server: ScriptedServer
 ) -> None:
-    server.chat = [fails(500), raw(b"{nope"), breaks_off(0)]
+    server.chat = [fails(500), raw(b"{nope")]
     settings(project, retries=3)
     result, _, ended = await go(project, bundle, server, concurrency=1)
     assert (result.status, len(ended)) == ("finished", 3)
@@ -152,12 +159,13 @@ async def test_a_task_is_tried_again_from_its_beginning(project: Path, bundle: P
 
 async def test_what_fails_for_good_is_in_the_table(project: Path, bundle: Path, server: ScriptedServer) -> None:
     server.reply = only("second", fails(500, "cursed"))
-    settings(project, retries=0, attempts=3)
+    settings(project, retries=0, attempts=2)
     result, _, ended = await go(project, bundle, server)
-    assert (result.status, ended["second"].attempts) == ("failed", 3)
+    assert (result.status, ended["second"].attempts) == ("failed", 2)
     with LogReader(project / ".engine/events.db") as log:
         (row,) = log.tasks(result.run_id, ["failed"])
-    assert (row.node, row.reason, row.attempts) == ("second", "server", 3)
+    assert (row.node, row.reason, row.attempts) == ("second", "server", 2)
+    assert row.error is not None
     assert "answered 500: cursed" in row.error
 
 
@@ -246,16 +254,15 @@ def in_seconds(seconds: float) -> str:
     return formatdate(time.time() + seconds, usegmt=True)
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["1", "0", "-5", "soon", "0.2", in_seconds(1), in_seconds(-1e6), ""],
-)
 async def test_retry_after_is_honoured_or_ignored_but_never_ends_a_task(
-    project: Path, bundle: Path, server: ScriptedServer, header: str
+    tmp_path: Path, bundle: Path, server: ScriptedServer
 ) -> None:
-    server.chat = [fails(429, "slow down", {"Retry-After": header})]
-    result, seen, _ = await go(project, bundle, server)
-    assert (result.status, result.count("finished")) == ("finished", 3)
+    headers = ["0", "-5", "soon", "0.2", in_seconds(1), in_seconds(-1e6), "nan"]
+    project = many(tmp_path / "many", len(headers))
+    for header in headers:
+        server.chat += [fails(429, "slow down", {"Retry-After": header}), ok(call("does it"))]
+    result, seen, _ = await go(project, bundle, server, concurrency=1)
+    assert (result.status, result.count("finished")) == ("finished", len(headers))
     assert not [one for one in seen.of(PaceChanged) if one.limit == 0]
 
 
@@ -309,10 +316,6 @@ async def test_the_limit_goes_down_with_429_and_says_so(tmp_path: Path, bundle: 
 
 
 # A server that is away
-
-
-def many(folder: Path, count: int) -> Path:
-    return make_project(folder, {"m.py": "".join(f"def f{n}():\n    return {n}\n\n\n" for n in range(count))})
 
 
 async def test_a_server_that_dies_stops_the_run_and_resume_goes_on(tmp_path: Path, bundle: Path) -> None:
@@ -378,7 +381,7 @@ async def test_a_server_that_comes_back_in_time_costs_no_task(tmp_path: Path, bu
     assert len(server.bodies) < 70
 
 
-@pytest.mark.parametrize("header", [str(10 * 365 * 86_400), "9" * 50, in_seconds(10 * 365 * 86_400)])
+@pytest.mark.parametrize("header", [str(10 * 365 * 86_400), in_seconds(10 * 365 * 86_400)])
 async def test_a_server_that_asks_to_come_back_in_ten_years_is_not_waited_for(
     project: Path, bundle: Path, server: ScriptedServer, header: str
 ) -> None:
@@ -407,7 +410,7 @@ def test_the_command_line_says_once_that_the_server_is_gone(tmp_path: Path, bund
 async def test_one_cursed_request_does_not_pause_the_others(tmp_path: Path, bundle: Path) -> None:
     """Even where it is the only one under way, and fails more often than a server that is away would."""
     project = many(tmp_path / "many", 12)
-    settings(project, retries=2, attempts=3, outage=1, concurrency=1)
+    settings(project, retries=1, attempts=3, outage=1, concurrency=1)
     with scripted_server() as server:
         server.text = lambda body: call("does it")
         server.reply = only("f3", fails(500, "cursed"))

@@ -144,7 +144,9 @@ class PacedBackend(Around):
             kind, reason = "gone", f"{reason}; it asks to come back in {_spelled(asked)}"
         elif asked:
             self.gate.rest(asked)
-        if self.breaker.failed(request, kind, reason):
+        # A server that is asked for too much is there; only where one request at a time is too much, it is not.
+        too_much = kind == "overloaded" and self.pace.limit > 1
+        if not too_much and self.breaker.failed(request, kind, reason):
             await self._say(self.given_up or reason, limit=0)
             if self.given_up:
                 self.on_given_up(self.given_up)
