@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.app.choices import Choices, Wanted, check_names
+from engine.app.planning import discovered, selection
 from engine.app.request import Fetch, ResumeRequest, RunRequest
 from engine.app.rerun import edit, rerun
 from engine.errors import ConfigError
@@ -23,7 +24,6 @@ from engine.run.root import find_root
 if TYPE_CHECKING:
     from engine.backends import Backend
     from engine.bundle import Bundle
-    from engine.discovery import Discovery
     from engine.events.telemetry import OtlpTarget, Traced
     from engine.manifest import EngineConfig
     from engine.run import Plan, Review, Session
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
     from engine.run.cache.why import Why
     from engine.run.doctor import Check
     from engine.run.enforcement import Enforcer
-    from engine.run.estimate import Count, Estimate
     from engine.run.housekeeping import Housekeeper, Keep
-    from engine.run.measured import Measured
-    from engine.run.select import Shard
-    from engine.run.since import Since
     from engine.run.testing import CasesRequest, Runner, Subject
 
 
@@ -287,26 +283,6 @@ class App:
 
         return source.root if isinstance(source, Bundle) else self.locate(source)
 
-    async def estimate(self, session: Session, counts: Mapping[str, Count]) -> Estimate:
-        """Put together what a planned run is going to take, from earlier runs and the declared prices.
-
-        Args:
-            session: The planned run.
-            counts: Counted first prompts of tasks, by their ids: all of them, or a sample.
-        """
-        from engine.kernel.prices import Prices
-        from engine.run.estimate import estimate
-        from engine.run.measured import measured
-
-        names = {task.bundle.name for task in session.plan.tasks}
-
-        def read() -> Mapping[str, Measured]:
-            with self.reader() as log:
-                return measured(log, names, session.settings.described)
-
-        known, prices = await asyncio.to_thread(read), Prices(self.config.prices)
-        return estimate(session.plan, counts, known, concurrency=session.settings.concurrency, prices=prices)
-
     def examine(self, request: RunRequest) -> AsyncIterator[Check]:
         """Check what a run of these bundles needs, or without bundles all that the backend offers.
 
@@ -386,49 +362,13 @@ class App:
 
         assignments = [self.choices.assignment(bundle, request, backend) for bundle in bundles]
         check_names(assignments)
-        shard, since = await self._selection(request)
-        whole = await self._discover(request, [one.bundle for one in assignments if one.bundle.query is None], since)
+        shard, since = await selection(request, self.root)
+        own = [one for one in assignments if one.bundle.query is None]
+        whole = await discovered(request, self.root, [one.bundle for one in own], since)
         parts = [whole]
-        tasks = make_tasks(
-            [one for one in assignments if one.bundle.query is None], whole.nodes, patterns=request.nodes, shard=shard
-        )
+        tasks = make_tasks(own, whole.nodes, patterns=request.nodes, shard=shard)
         for one in assignments:
             if one.bundle.query is not None:
-                parts.append(await self._discover(request, [one.bundle], since))
+                parts.append(await discovered(request, self.root, [one.bundle], since))
                 tasks += make_tasks([one], parts[-1].nodes, patterns=request.nodes, shard=shard)
         return Plan(tuple(assignments), tuple(parts), tuple(grouped(tasks[: request.limit])))
-
-    async def _selection(self, request: RunRequest) -> tuple[Shard | None, Since | None]:
-        """Return the part of the nodes and the commit that are asked for.
-
-        Raises:
-            ConfigError: There is no such part, commit or repository.
-        """
-        from engine.run.select import check_shard
-
-        shard = None if request.shard is None else check_shard(request.shard)
-        if request.changed_since is None:
-            return shard, None
-        from engine.run.since import Since
-
-        return shard, await asyncio.to_thread(Since, request.changed_since, self.root, request.targets)
-
-    async def _discover(self, request: RunRequest, bundles: Sequence[Bundle], since: Since | None) -> Discovery:
-        from engine.discovery import Discovery, discover_async
-
-        if not bundles:
-            return Discovery((), 0)
-        named = [set(bundle.manifest.nodes.languages) for bundle in bundles]
-        languages = sorted(set.union(*named)) if all(named) else None
-        typed = [set(bundle.manifest.nodes.types) for bundle in bundles]
-        types = sorted(set.union(*typed)) if all(typed) else None
-        query = bundles[0].query
-        found = await discover_async(
-            request.targets,
-            root=self.root,
-            languages=languages,
-            types=types,
-            query=query,
-            only=since.touches if since else None,
-        )
-        return replace(found, nodes=await since.changed(found.nodes, types=types, query=query)) if since else found

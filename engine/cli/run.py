@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.app import App, RunRequest
+from engine.app.planning import estimated
 from engine.cli.console import note, printable, project_option, quiet, report_findings
 from engine.cli.stopping import INTERRUPTED, report_result, run_to_end
 from engine.cli.tracing import otel_option, traced
@@ -130,7 +131,7 @@ async def _dry_run(app: App, request: RunRequest, *, every: bool, as_json: bool)
             answers = False
         tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
         counts = await count(tasks, session, ask=answers)
-        found = await app.estimate(session, counts)
+        found = await estimated(app, session, counts)
         if as_json:
             print_json(session.plan, counts, found)
         else:
@@ -146,7 +147,7 @@ async def note_start(app: App, session: Session) -> None:
     from engine.run.estimate import count_some
 
     tasks = [task for task in session.plan.tasks if task.task_id not in session.plan.cached]
-    found = await app.estimate(session, await count_some(tasks, session))
+    found = await estimated(app, session, await count_some(tasks, session))
     note_plan(found, session.settings.concurrency)
 
 
