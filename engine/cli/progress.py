@@ -125,7 +125,9 @@ class LiveView(PlainView):
         self._more = 0
         self._drawn = (0.0, 0)
         self._events = 0
-        self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False, transient=True)
+        self._live = Live(
+            console=Console(stderr=True, highlight=False), auto_refresh=False, transient=True, redirect_stdout=False
+        )
         self._live.start()
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         return self

@@ -50,7 +50,7 @@ async def _resume(
     app: App, run: str | None, how: ResumeRequest, *, apply: bool | None, otel: str | None, as_json: bool
 ) -> int:
     from engine.cli.progress import make_view
-    from engine.cli.run import fetch_weights
+    from engine.cli.run import fetch_weights, note_start
 
     async with traced(app, otel) as trace, app.resume(run, how, fetch=fetch_weights) as session:
         assert session.plan.resumed is not None  # noqa: S101 - what resume makes has it
@@ -60,6 +60,8 @@ async def _resume(
         note(f"run {past.run_id} goes on: {past.earlier.tasks} of {past.earlier.tasks + len(past.left)} tasks are done")
         for line in (*session.plan.resumed.notes, *session.plan.notes, *await session.check()):
             note(printable(f"warning: {line}"))
+        if not as_json:
+            await note_start(app, session)
         view = make_view(as_json=as_json)
         view.go_on(past.earlier)
         with view:

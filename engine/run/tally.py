@@ -319,6 +319,9 @@ class Tally:
             flight.prompt_tokens += int(usage.get("prompt_tokens") or 0)
             flight.completion_tokens += written
 
+    def _reply_lost(self, event: Mapping[str, Any]) -> None:
+        self._turn(event, "lost a reply")
+
     def _tool_called(self, event: Mapping[str, Any]) -> None:
         self.tool_calls += 1
         self._tool_runs(event)
@@ -339,6 +342,7 @@ class Tally:
         "task:finished": _task_finished,
         "model:requested": _model_requested,
         "model:responded": _model_responded,
+        "model:lost": _reply_lost,
         "tool:called": _tool_called,
         "tool:returned": _tool_returned,
     }
@@ -351,6 +355,7 @@ class Tally:
         "task:finished": _pass,
         "model:requested": _model_requested,
         "model:responded": _model_responded,
+        "model:lost": _reply_lost,
         "tool:called": _tool_runs,
         "tool:returned": _tool_returned,
     }
