@@ -586,9 +586,9 @@ async def test_a_full_disk_of_the_changes_stops_the_run_which_then_goes_on(bundl
 
 async def test_a_full_disk_of_the_log_stops_the_run_which_then_goes_on(tmp_path, server) -> None:
     bundle = make_bundle(tmp_path / "b", manifest=MANIFEST + "limits: {tokens: 1000000}\n")
-    project = make_project(tmp_path / "p", {f"m{at}.py": functions(range(at, at + 1), 400) for at in range(20)})
+    project = make_project(tmp_path / "p", {f"m{at}.py": functions(range(at, at + 1), 100) for at in range(20)})
     app = Impatient(project, EngineConfig())
-    with files_up_to(450_000), pytest.raises(LogError, match="cannot be written"):
+    with files_up_to(200_000), pytest.raises(LogError, match="cannot be written"):
         async with app.session(request_of(bundle, app, server)) as session:
             await session.run()
     check_databases(project)
