@@ -64,6 +64,14 @@ ROWS = {
         for figure in ("the whole command", "after its start-up", "start-up and end", "CPU per request")
     ],
     "embedded": ["one request at a time"] * 2 + ["requests at once"] * 2,
+    "watching": [
+        "plan of 200 tasks at a run's start",
+        "plan of 200 tasks, every prompt rendered",
+        "--changed-since, 20 files",
+        "an event, summed up",
+        "engine top, attaching to a run of 500 tasks",
+        "a frame of the live view, 64 tasks in flight of 10,000",
+    ],
     "eventlog": ["events per second, until stored", "CPU per event", "append, as its caller sees it"],
 }
 

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "throughput": "engine run at 1, 4 and 16 tasks at once, beside a bare load generator: vLLM and embedded",
     "embedded": "tokens per second, beside bare llama.cpp",
     "cached": "engine run of 10,000 nodes from the cache, beside discovery of the same tree",
+    "watching": "large runs: plan, --changed-since, the live view, engine top, each beside what it stands on",
     "eventlog": "stored events per second, beside bare sqlite3",
 }
 
