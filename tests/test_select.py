@@ -151,6 +151,15 @@ async def test_names_may_hold_anything(shop: Path) -> None:
     assert sorted(await changed(shop, "HEAD")) == sorted(f"{name} first" for name in names)
 
 
+async def test_files_that_did_not_change_are_not_read(shop: Path) -> None:
+    from engine.discovery import discover_async
+
+    write(shop, {"src/a.py": TWO.replace("return a", "return 0")})
+    since = Since("HEAD", shop, [shop])
+    found = await discover_async([shop], root=shop, only=since.touches)
+    assert (found.files, {node.file_path for node in found.nodes}) == (1, {"src/a.py"})
+
+
 async def test_many_files_are_read_by_workers(shop: Path) -> None:
     files = {f"src/many/m{number}.py": TWO for number in range(60)}
     commit(shop, files)
