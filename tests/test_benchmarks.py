@@ -72,7 +72,15 @@ ROWS = {
         "engine top, attaching to a run of 500 tasks",
         "a frame of the live view, 64 tasks in flight of 10,000",
     ],
-    "eventlog": ["events per second, until stored", "CPU per event", "append, as its caller sees it"],
+    "eventlog": [
+        "events per second, until stored",
+        "CPU per event",
+        "append, as its caller sees it",
+        "events per second, with the rows of their tasks",
+        "CPU per event, with the rows of their tasks",
+        "plan of 100,000 tasks, until stored",
+        "plan of 100,000 tasks, as its caller sees it",
+    ],
 }
 
 NEED_A_MODEL = ("embedded", "grammar", "constrained", "throughput")

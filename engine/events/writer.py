@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -165,8 +165,13 @@ class Writer:
             version = execute("PRAGMA data_version").fetchone()[0]
             if version != self._seen_version:
                 self._renumber()
+            # Nobody sees the order in which one commit's rows come in, and many at once cost half as much.
+            self._connection.executemany(_INSERT, self._events())
             for item in self._pending:
-                self._store(item)
+                if isinstance(item, Planned):
+                    item.store(self._connection)
+                elif not isinstance(item, StoredEvent):
+                    execute(*item)
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -174,14 +179,11 @@ class Writer:
             raise
         self._seen_version = version
 
-    def _store(self, item: Item) -> None:
-        if isinstance(item, StoredEvent):
-            shift = self._shifts.get(item.run_id)
-            self._connection.execute(_INSERT, item._replace(seq=item.seq + shift) if shift else item)
-        elif isinstance(item, Planned):
-            item.store(self._connection)
-        else:
-            self._connection.execute(*item)
+    def _events(self) -> Iterator[StoredEvent]:
+        for item in self._pending:
+            if isinstance(item, StoredEvent):
+                shift = self._shifts.get(item.run_id)
+                yield item._replace(seq=item.seq + shift) if shift else item
 
     def _renumber(self) -> None:
         """Let each run's pending numbers follow its stored ones: another process wrote since our last commit."""
