@@ -24,7 +24,7 @@ from engine.run.cache.record import Read, Record, make_record, text_digest
 from engine.run.cache.replay import result_now
 from engine.run.editor import NodeEditor
 from engine.run.plan import Assignment, Task
-from engine.workspace import CommandRunner, Snapshot, Workspace
+from engine.workspace import Change, CommandRunner, Snapshot, Workspace
 
 SOURCE = "import os\n\n\ndef first(a):\n    return a\n\n\ndef second(b):\n    return b\n"
 FILES = {
@@ -84,6 +84,9 @@ EDITS = st.lists(
 )
 
 
+BASES = st.tuples(*[st.sampled_from(["", "", "src/a.py", "src/b.py"])] * 2)
+
+
 def write_project(root: Path) -> Path:
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -124,18 +127,24 @@ def assignment(tmp_path_factory: pytest.TempPathFactory) -> Assignment:
     return Assignment(load_bundle(folder), QwenPlugin())
 
 
-def task_of(root: Path, assignment: Assignment, name: str = "first") -> Task:
-    nodes = parse_file((root / "src/a.py").read_bytes(), "src/a.py", "python")
-    return Task("t", assignment, next(node for node in nodes if node.name == name))
+def task_of(root: Path, assignment: Assignment, base: str = "") -> Task:
+    """Return the task on `first`, on top of what a task before it offered in that file, in another one, or nothing."""
+    path = root / base
+    offered = path.read_bytes() if base and path.is_file() else b""
+    below = (Change(base, offered, offered + b"# needle of a task before\n", 0o644),) if offered else ()
+    source = below[0].after if base == "src/a.py" and below else (root / "src/a.py").read_bytes()
+    nodes = parse_file(source or b"", "src/a.py", "python")
+    return Task("t", assignment, next(node for node in nodes if node.name == "first"), base=below)
 
 
 def run_program(root: Path, task: Task, steps: list[tuple[str, str]]) -> tuple[Program, Record, list]:
     workspace = Workspace(root, task.bundle.manifest.permissions)
+    workspace.build_on(task.base)
     editor = NodeEditor(workspace, task.node)
     program = Program(steps)
     program.run(workspace, editor)
     changes = workspace.changes()
-    return program, make_record(workspace, editor, changes), changes
+    return program, make_record(workspace, editor, changes, task.base), changes
 
 
 def entry_of(record: Record) -> Entry:
@@ -155,18 +164,19 @@ def vars_of(usage: Usage) -> tuple[int, int, int]:
 
 def holds(root: Path, task: Task, record: Record) -> bool:
     fresh = record.source in (None, text_digest(task.node.text))
-    return fresh and Holds(root).all(record.reads, task.bundle.manifest.permissions)
+    return fresh and Holds(root).all(record.reads, task.bundle.manifest.permissions, task.base)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS, edits=EDITS)
-def test_a_result_that_holds_is_what_a_fresh_run_comes_to(steps, edits, assignment, tmp_path_factory) -> None:
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, edits=EDITS, bases=BASES)
+def test_a_result_that_holds_is_what_a_fresh_run_comes_to(steps, edits, bases, assignment, tmp_path_factory) -> None:
     root = write_project(tmp_path_factory.mktemp("p"))
-    _, record, _ = run_program(root, task_of(root, assignment), steps)
-    before = task_of(root, assignment).node.text
+    then, now = bases
+    _, record, _ = run_program(root, task_of(root, assignment, then), steps)
+    before = task_of(root, assignment, then).node.text
     for kind, name in edits:
         edit(root, kind, name)
-    task = task_of(root, assignment)
+    task = task_of(root, assignment, now)
     if task.node.text != before or not holds(root, task, record):
         return  # another node is another key
     taken = result_now(task, entry_of(record), record.writes, Snapshot(root, task.bundle.manifest.permissions))
@@ -176,10 +186,10 @@ def test_a_result_that_holds_is_what_a_fresh_run_comes_to(steps, edits, assignme
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
-def test_a_result_holds_as_long_as_nothing_changes(steps, assignment, tmp_path_factory) -> None:
+@given(steps=STEPS, bases=BASES)
+def test_a_result_holds_as_long_as_nothing_changes(steps, bases, assignment, tmp_path_factory) -> None:
     root = write_project(tmp_path_factory.mktemp("p"))
-    task = task_of(root, assignment)
+    task = task_of(root, assignment, bases[0])
     program, record, changes = run_program(root, task, steps)
     if "place" not in {read.kind for read in record.reads}:  # what was in the way may be what the task itself wrote
         assert holds(root, task, record), (record.reads, program.seen)

@@ -117,13 +117,16 @@ async def test_a_node_that_the_earlier_took_away_is_skipped(project: Path, serve
     assert "a.py has no function first any more after lint-" in outcomes["docs"][2]
 
 
-async def test_what_builds_on_pending_changes_is_not_taken_from_the_cache(
+async def test_what_builds_on_pending_changes_is_taken_from_the_cache_on_top_of_the_same(
     project: Path, server: ScriptedServer
 ) -> None:
     first = await run(project, server, nodes=["first"])
     again = await run(project, server, nodes=["first"])
-    assert [(one.task.assignment.name, one.cached) for one in again.tasks] == [("lint", True), ("docs", False)]
+    assert [(one.task.assignment.name, one.cached) for one in again.tasks] == [("lint", True), ("docs", True)]
     assert [one.after for one in first.changes] == [one.after for one in again.changes]
+    (project / "a.py").write_text(SOURCE.replace("def first(", "def first(  "))
+    other = await run(project, server, nodes=["first"])
+    assert {one.cached for one in other.tasks} == {False}
 
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n"]), max_size=6).map(b"".join)

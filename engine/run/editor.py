@@ -67,7 +67,7 @@ class NodeEditor:
         try:
             content = self._workspace.read_text(self.node.file_path, tracked=False)
             if content != self._content:
-                others = self._content is not None or self.node.file_path in self._workspace.written()
+                others = self._content is not None or self._workspace.touched(self.node.file_path)
                 self._foreign = self._foreign or others
                 self._span = self._locate(content)
                 self._content = content

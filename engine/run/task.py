@@ -141,7 +141,7 @@ async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
         turns=outcome.turn_count,
         usage=outcome.usage,
         adapter=outcome.adapter,
-        record=make_record(stage.workspace, stage.editor, changes) if kind == "finished" else None,
+        record=make_record(stage.workspace, stage.editor, changes, stage.task.base) if kind == "finished" else None,
         cost=outcome.cost,
         checks=checks,
     )

@@ -208,6 +208,11 @@ class Workspace:
         with self._lock:
             return {name: (state.content, state.mode) for name, state in self._written.items()}
 
+    def touched(self, name: str) -> bool:
+        """Tell whether the task itself wrote a file."""
+        with self._lock:
+            return name in self._written and self._written[name] is not self._seen.get(name)
+
     def absorb(self, name: str, before: Callable[[], bytes | None], after: bytes | None, mode: int | None) -> None:
         """Take over what a command did to a file.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -10,12 +11,16 @@ from typing import NamedTuple
 from engine.run.editor import NodeEditor
 from engine.workspace import Change, Workspace
 
+_ALONE = frozenset({"file", "link", "program"})
+"""Kinds whose answers say by themselves what came from tasks before; the others are about the project below."""
+
 
 class Read(NamedTuple):
     """A question about the project and its answer; the same question may be asked again later.
 
     Attributes:
-        kind: `file`, `exists`, `folder`, `search`, `tree`, `place`, `link` or `program`.
+        kind: `file`, `exists`, `folder`, `search`, `tree`, `place`, `link` or `program`; or `base`: all that the tasks
+            before it offered.
         subject: What it was about, such as a path.
         answer: The answer itself where it is short, else its digest.
     """
@@ -64,22 +69,39 @@ class Record:
     untracked: str | None = None
 
 
-def make_record(workspace: Workspace, editor: NodeEditor, changes: Iterable[Change]) -> Record:
+def make_record(
+    workspace: Workspace, editor: NodeEditor, changes: Iterable[Change], base: Sequence[Change] = ()
+) -> Record:
     """Return what a task read and wrote.
 
     Args:
         workspace: Its workspace.
         editor: The editor of its node.
         changes: What it offers.
+        base: What tasks before it offered, which it saw as if it were in the project.
     """
+    reads = [Read(*row) for row in workspace.reads.answers()]
+    if base and not stands_alone(reads):
+        reads.append(Read("base", "", base_digest(base)))
     became = editor.result()
     writes = [_write(change, became if change.path == editor.node.file_path else None) for change in changes]
     return Record(
-        tuple(Read(*row) for row in workspace.reads.answers()),
+        tuple(reads),
         None if editor.first is None else text_digest(editor.first),
         tuple(writes),
         workspace.reads.untracked,
     )
+
+
+def stands_alone(reads: Iterable[Read]) -> bool:
+    """Tell whether the answers say by themselves all that came from tasks before."""
+    return all(read.kind in _ALONE for read in reads)
+
+
+def base_digest(base: Iterable[Change]) -> str:
+    """Return the digest of what tasks that come before another offered."""
+    rows = sorted((change.path, content_digest(change.after) or "") for change in base)
+    return text_digest(json.dumps(rows, ensure_ascii=True))
 
 
 def text_digest(text: str) -> str:

@@ -31,6 +31,7 @@ def result_now(task: Task, entry: Entry, writes: Sequence[Write], project: Snaps
     try:
         said = json.loads(entry.result)
         workspace = Workspace(project.root, task.bundle.manifest.permissions, project=project)
+        workspace.build_on(task.base)
         changes = _changes(task, entry, writes, workspace, project)
         if changes is None or not _still_passes(task, changes, writes):
             return None
@@ -56,7 +57,8 @@ def _changes(
 ) -> list[Change] | None:
     """Write everything again; None where the node or a file is not what it was."""
     node = task.node
-    content = project.live(node.file_path).content
+    below = next((change for change in task.base if change.path == node.file_path), None)
+    content = project.live(node.file_path).content if below is None else below.after
     if content is None or content[node.start_byte : node.end_byte] != node.text.encode():
         return None  # it changed since the run was planned
     editor = NodeEditor(workspace, node)

@@ -62,7 +62,10 @@ class RunCache:
         Raises:
             BackendError: The server does not say what it is.
         """
-        found = await self.look([task for task in plan.tasks if task.task_id not in plan.cached])
+        with self._cache:
+            # What comes after others is looked up when its turn comes: only then is it known what it starts from.
+            first = [task for task in plan.tasks if task.task_id not in plan.cached and not task.assignment.after]
+            found = await self.look(first)
         reasons = {one.bundle.name: why_uncachable(one.bundle) for one in plan.assignments}
         return replace(
             plan,
@@ -159,8 +162,7 @@ class RunCache:
 
     def _found(self, keys: Iterable[str]) -> dict[str, list[Entry]]:
         try:
-            with self._cache:
-                return self._cache.find(keys)
+            return self._cache.find(keys)
         except ConfigError as error:
             self._said = str(error)
             return {}
@@ -200,7 +202,7 @@ def _match(task: Task, entries: Iterable[Entry], holds: Holds) -> Entry | None:
     permissions = task.bundle.manifest.permissions
     for entry in entries:
         try:
-            if entry.source in (None, source) and holds.all(entry.questions, permissions):
+            if entry.source in (None, source) and holds.all(entry.questions, permissions, task.base):
                 return entry
         except (TypeError, ValueError):  # a row that was damaged
             continue
