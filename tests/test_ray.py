@@ -212,11 +212,11 @@ def test_a_worker_without_the_key_says_which_machine_lacks_it(cluster, bundle, p
     assert len(stderr.splitlines()) == 1
 
 
-def test_without_a_cluster_one_is_made_and_nothing_is_left_of_it(bundle, project, server) -> None:
-    environment = {**ENVIRONMENT, "RAY_ADDRESS": ""}
-    process = start(bundle, project, server, environment)
+def test_a_cluster_of_its_own_leaves_nothing(bundle, project, server) -> None:
+    (project / "engine.yaml").write_text("run: {ray: local}\n")
+    process = start(bundle, project, server, ENVIRONMENT)
     marks = set()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not server.bodies and time.monotonic() < deadline:
         marks |= descendants(process.pid)
         time.sleep(0.02)
@@ -225,3 +225,42 @@ def test_without_a_cluster_one_is_made_and_nothing_is_left_of_it(bundle, project
     assert len(of_type(lines, "task:finished")) == 3
     assert len(marks) > 2
     assert wait_until_gone(marks) == set()
+
+
+def test_a_budget_is_kept_over_all_workers(cluster, bundle, tmp_path, server) -> None:
+    project = make_project(tmp_path / "budget", functions(16))
+    server.text = lambda body: call("does it")
+    options = ("--concurrency", 8, "--budget", "tool_calls=5")
+    code, lines, _ = ended(start(bundle, project, server, cluster.environment, *options))
+    assert code == 1
+    assert len(of_type(lines, "tool:called")) == 5
+    finished = of_type(lines, "task:finished")
+    assert [task["outcome"] for task in finished].count("finished") == 5
+    assert {task["reason"] for task in finished if task["outcome"] != "finished"} == {"budget_tool_calls"}
+
+
+def test_tokens_of_a_worker_that_died_count_as_used(cluster, bundle, tmp_path, server) -> None:
+    project = make_project(tmp_path / "charged", functions(6))
+    killed: list[int] = []
+
+    lock = threading.Lock()
+
+    def answer(body) -> str:
+        with lock:
+            if not killed:
+                killed.extend(cluster.workers())
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.5)
+        return call("does it")
+
+    server.text = answer
+    options = ("--concurrency", 2, "--budget", "tokens=100000")
+    code, lines, _ = ended(start(bundle, project, server, cluster.environment, *options))
+    assert code == 0
+    lost = of_type(lines, "model:lost")
+    assert lost
+    assert {event["task_id"] for event in lost} <= {
+        event["task_id"] for event in of_type(lines, "error:occurred") if event["error_type"] == "lost"
+    }
+    assert all(event["usage"]["prompt_tokens"] and "was lost" in event["reason"] for event in lost)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from engine.lazy import lazy
 
 if TYPE_CHECKING:
-    from engine.report.collect import Limits, collect
     from engine.report.page import render
+    from engine.report.reading import Limits, collect
     from engine.report.write import report_of, write_report
 
 __all__ = ["Limits", "collect", "render", "report_of", "write_report"]
 
 __getattr__ = lazy(
     __name__,
-    {"collect": ("Limits", "collect"), "page": ("render",), "write": ("report_of", "write_report")},
+    {"page": ("render",), "reading": ("Limits", "collect"), "write": ("report_of", "write_report")},
 )

@@ -76,7 +76,8 @@ class Lanes:
 
 def lanes(run: RunFacts, axis: Axis) -> Lanes | None:
     """Lay out the tasks; None where there are too many to tell them apart."""
-    spans = sorted((start, end or run.ended, task) for task in run.tasks for start, end in task.spans if task.spans)
+    spans = [(start, end or run.ended, task) for task in run.tasks for start, end in task.spans]
+    spans.sort(key=lambda span: span[:2])
     if not spans or len(spans) > _BARS:
         return None
     free: list[int] = []

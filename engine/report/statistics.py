@@ -62,8 +62,9 @@ def histogram(values: Sequence[float], bins: int = 30) -> list[Bin]:
     low, high = min(values), max(values)
     if low == high:
         return [Bin(low, high, len(values))]
-    least = min((value for value in values if value > 0), default=0.0)
-    ratio = least > 0 and high / least >= 20
+    # What is a millionth of the highest counts as that: no plot could show more.
+    least = max(min((value for value in values if value > 0), default=high), high / 1e6)
+    ratio = high / least >= 20
     edges = _ratios(least, high, bins) if ratio else [low + (high - low) * place / bins for place in range(bins + 1)]
     counts = [0] * bins
     for value in values:

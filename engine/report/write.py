@@ -8,8 +8,8 @@ from pathlib import Path
 from engine.app import App
 from engine.errors import ConfigError
 from engine.files.atomic import atomic_write
-from engine.report.collect import collect
 from engine.report.page import MARK, render
+from engine.report.reading import collect
 from engine.workspace import ChangeStore
 
 _HEAD = 4096  # bytes in which a report says that it is one

@@ -170,8 +170,7 @@ def read_sources(bundles: Iterable[Bundle]) -> list[BundleSource]:
     """
     sources = []
     for bundle in {bundle.digest: bundle for bundle in bundles}.values():
-        # What the document says is read anew where it is needed.
-        source = replace(read_source(bundle.root), document=None)
+        source = read_source(bundle.root)
         if bundle_of(check_bundles([source])[0]).digest != bundle.digest:
             raise ConfigError(f"the bundle {source.shown} changed since the run was planned: start the run again")
         sources.append(source)
