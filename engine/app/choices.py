@@ -154,7 +154,7 @@ class Choices:
             seconds=request.budget.get("seconds", self.config.run.seconds),
             targets=tuple(str(target) for target in request.targets),
             on_failure=request.on_failure or self.config.run.on_failure,
-            attempts=self.config.run.attempts,
+            attempts=request.attempts or self.config.run.attempts,
             outage=self.config.run.outage,
             allow_unconstrained=request.allow_unconstrained,
             cache=self.cache(request),

@@ -39,6 +39,7 @@ class RunRequest:
         budget: What all tasks together may use: tokens, seconds, tool_calls, cost; each replaces engine.yaml's.
         operations: Names of operations of engine.yaml; where there is no bundle either, all that are enabled.
         on_failure: What becomes of the others when a task does not finish.
+        attempts: How often a task is tried that the server failed.
     """
 
     bundles: Sequence[str | Path | Bundle]
@@ -61,6 +62,7 @@ class RunRequest:
     budget: Mapping[str, float] = field(default_factory=dict)
     operations: Sequence[str] = ()
     on_failure: Literal["skip_dependents", "continue", "stop"] | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

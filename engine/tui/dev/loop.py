@@ -106,7 +106,7 @@ class DevLoop:
         folder = self._stack.enter_context(TemporaryDirectory(prefix="engine-dev-", ignore_cleanup_errors=True))
         # Previews keep their events out of the project's log: the newest run is what `engine accept` takes.
         self.app = App(self.app.root, self.app.config, log=Path(folder) / "events.db")
-        request = RunRequest([], [options.target], hold=True, cache=False, **options.settings)
+        request = RunRequest([], [options.target], hold=True, cache=False, attempts=1, **options.settings)
         self._previewer = Previewer(self.app, request, self._tell, options.run, Pin(options.node))
         self._stack.push_async_callback(self._close_backend)
         self._stack.push_async_callback(self._previewer.drop)
