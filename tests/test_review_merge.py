@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.discovery import error_count, parse_file
-from engine.workspace import Change, merge, three_way_diff
+from engine.run.checks import parse_problem
+from engine.workspace import Change, ChangeStore, Selection, accept, merge, three_way_diff, undo
 from engine.workspace.merge import composed, resolve
 from engine.workspace.pieces import compatible, own_span
 
@@ -60,6 +61,7 @@ def test_where_git_merges_cleanly_so_do_we_and_to_the_same(mine, theirs, my_end,
 TEXT = st.lists(st.sampled_from(["a\n", "b\n", "\n", "é\r\n"]), max_size=8).map(lambda lines: "".join(lines).encode())
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT, TEXT)
 def test_a_merge_is_fair_to_both_sides(base, live, task) -> None:
     merged, swapped = merge(base, live, task), merge(base, task, live)
@@ -226,6 +228,7 @@ def test_a_span_that_does_not_fit_the_file_is_no_help() -> None:
 PIECE = st.lists(st.sampled_from([b"x", b"\n", b" y\n"]), max_size=3).map(b"".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(PIECE, PIECE, st.one_of(st.none(), PIECE)), min_size=2, max_size=4))
 def test_splices_of_disjoint_spans_never_collide(parts) -> None:
     """Whatever bytes: gaps and nodes after each other, each node replaced or not."""
@@ -243,3 +246,34 @@ def test_splices_of_disjoint_spans_never_collide(parts) -> None:
         if order:
             assert composed(list(order)) == (after,)
             assert all(compatible(one, other) for one in order for other in order if one is not other)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_all_at_once_comes_to_the_same_as_one_by_one(data) -> None:
+    """Accept changes, rivals among them, and take some back: in one go, or each on its own."""
+    names = data.draw(st.lists(st.sampled_from(FUNCTIONS), min_size=2, max_size=6))
+    changes = [rewritten(name, data.draw(st.sampled_from(HOWS))) for name in names]
+    out = data.draw(st.lists(st.integers(0, len(changes) - 1), unique=True))
+    ends = []
+    for at_once in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            store = ChangeStore(root)
+            (root / "m.py").write_bytes(MODULE)
+            for number, change in enumerate(changes):
+                store.offer("r", f"t{number}", f"m.py::{names[number]}", [change])
+            every = [head.id for head in store.heads("r")]
+            for numbers in [every] if at_once else [[number] for number in every]:
+                accept(store, root, "r", selection=Selection(numbers=numbers), verify=parse_problem)
+            accepted, middle = {head.id for head in store.heads("r", ["accepted"])}, (root / "m.py").read_bytes()
+            back = [every[number] for number in out]
+            for numbers in [back] if at_once else [[number] for number in back]:
+                undo(store, root, "r", Selection(numbers=numbers), verify=parse_problem)
+            left = {head.id for head in store.heads("r", ["accepted"])}
+            assert left == accepted - set(back)
+            if not left:
+                assert (root / "m.py").read_bytes() == MODULE
+            ends.append((accepted, middle, left, (root / "m.py").read_bytes()))
+            store.close()
+    assert ends[0] == ends[1]

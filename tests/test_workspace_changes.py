@@ -39,6 +39,7 @@ def git(root: Path, *argv: str, **more: object) -> None:
     subprocess.run(["git", "-c", "core.autocrlf=false", *argv], cwd=root, check=True, capture_output=True, **more)
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_edits_are_the_difference(old: bytes, new: bytes) -> None:
     edits = line_edits(split_lines(old), split_lines(new))
@@ -83,6 +84,7 @@ def test_diffs_of_binary_and_executable_files() -> None:
     assert Change("e", b"a", b"a\n").diff().endswith("@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+a\n")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_compatible_changes_merge_in_any_order(data: st.DataObject) -> None:
     """Any set of changes: each is written or collides; when all are written, every order gives the same file."""
@@ -105,6 +107,7 @@ def test_compatible_changes_merge_in_any_order(data: st.DataObject) -> None:
     assert not plain or len(results) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=3, max_size=20), st.data())
 def test_separate_lines_never_collide(chosen: list[bool], data: st.DataObject) -> None:
     lines = [f"line {index}\n".encode() for index in range(len(chosen))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,13 +11,12 @@ from engine.errors import WorkspaceError
 from engine.workspace.change import Change
 from engine.workspace.live import LiveFile
 from engine.workspace.merge import Resolution, resolve, resolve_undo
-from engine.workspace.offered import WAITING, ChangeHead, OfferedChange
+from engine.workspace.offered import WAITING, ChangeHead, Intent, OfferedChange
+from engine.workspace.pieces import compatible
 from engine.workspace.rows import DELETED, digest
 from engine.workspace.store import ChangeStore
 from engine.workspace.threeway import changed_lines, merge
-
-Verify = Callable[[str, bytes | None, bytes | None], str | None]
-"""Given path, old bytes and new bytes, returns why the new ones must not be written, or None."""
+from engine.workspace.together import Together, Verify
 
 Outlook = Literal["write", "done", "collides", "changed"]
 Word = Literal["accepted", "rejected", "undone", "conflict", "refused"]
@@ -90,8 +89,12 @@ def accept(
     with store.deciding():
         finished = [row for row in _recover(store, root) if row.run_id == run_id and not row.intent_undo]
         decisions = [_decision(row, "accepted") for row in finished if chosen.takes(row)]
-        waiting = _chosen(store, store.heads(run_id, WAITING), chosen)
-        return decisions + [_accept_one(store, root, row, verify, chosen) for row in waiting]
+        waiting = [head for head in store.heads(run_id, WAITING) if chosen.takes(head)]
+        at_once = Together(store, root, verify)
+        done = at_once.accept([head for head in waiting if head.passed or chosen.failing])
+        left = _chosen(store, [head for head in waiting if head.id not in done], chosen)
+        found = {row.id: _accept_one(store, root, row, verify, chosen) for row in left}
+        return decisions + [found.get(head.id) or _decision(head, "accepted") for head in waiting]
 
 
 def reject(
@@ -138,9 +141,12 @@ def undo(
     with store.deciding():
         finished = [row for row in _recover(store, root) if row.run_id == run_id and row.intent_undo]
         decisions = [_decision(row, "undone") for row in finished if selection.takes(row)]
-        heads = store.heads(run_id, ("accepted",))
-        newest_first = sorted(heads, key=lambda one: (one.decided_at or 0, one.id), reverse=True)
-        return decisions + [_undo_one(store, root, row, verify) for row in _chosen(store, newest_first, selection)]
+        wanted = [head for head in store.heads(run_id, ("accepted",)) if selection.takes(head)]
+        newest_first = sorted(wanted, key=lambda one: (one.decided_at or 0, one.id), reverse=True)
+        done = Together(store, root, verify).undo(wanted)
+        left = _chosen(store, [head for head in newest_first if head.id not in done], selection)
+        found = {row.id: _undo_one(store, root, row, verify) for row in left}
+        return decisions + [found.get(head.id) or _decision(head, "undone") for head in newest_first]
 
 
 def outlook(store: ChangeStore, root: Path, row: OfferedChange) -> tuple[Outlook, bytes | None]:
@@ -198,8 +204,10 @@ def _accept_one(
     if resolution.action == "changed":
         return _decision(row, "refused", _changed(row.change, live, merging=selection.merge))
     if resolution.action == "collides":
-        return _conflict(store, row, _collides(row.path, accepted))
-    return _bring_in(store, row, (file, live), (resolution, verify), accepted)
+        rivals = [other for other in accepted if not compatible(other.change, row.change)]
+        return _conflict(store, row, _collides(row.path, rivals or accepted))
+    how = Intent(alone=resolution.alone, mixed=resolution.merged and not ours)
+    return _bring_in(store, row, (file, live), (resolution, how, verify), accepted)
 
 
 def _is_in(other: OfferedChange, row: OfferedChange) -> bool:
@@ -210,21 +218,21 @@ def _bring_in(
     store: ChangeStore,
     row: OfferedChange,
     at: tuple[LiveFile, bytes | None],
-    how: tuple[Resolution, Verify | None],
+    what: tuple[Resolution, Intent, Verify | None],
     accepted: Sequence[OfferedChange],
 ) -> Decision:
-    (file, live), (resolution, verify) = at, how
+    (file, live), (resolution, how, verify) = at, what
     if resolution.action == "write":
         problem = verify(row.path, live, resolution.content) if verify is not None else None
         if problem and accepted and not resolution.alone:
             return _conflict(store, row, f"{problem}, together with {_tasks(accepted)}")
         if not problem:
-            store.intend(row, resolution.content, live, alone=resolution.alone)
+            store.intend(row, resolution.content, live, how)
             problem = _write(file, resolution.content, row.change.mode if row.change.before is None else None)
         if problem:
             store.forget_intent(row)
             return _decision(row, "refused", problem)
-    store.settle(row, "accepted", alone=resolution.alone)
+    store.settle(row, "accepted", how=how)
     return _decision(row, "accepted")
 
 
@@ -235,13 +243,13 @@ def _undo_one(store: ChangeStore, root: Path, row: OfferedChange, verify: Verify
     except WorkspaceError as error:
         return _decision(row, "refused", str(error))
     others = [other.change for other in store.in_file(row.path, row.change.before) if other.id != row.id]
-    resolution = resolve_undo(row.change, live, others, _back(row))
+    resolution = resolve_undo(row.change, live, others, _back(store, row))
     if resolution.action == "changed":
-        return _decision(row, "refused", _stuck(row, live))
+        return _decision(row, "refused", _stuck(row.change, live))
     if resolution.action == "write":
         problem = verify(row.path, live, resolution.content) if verify is not None else None
         if not problem:
-            store.intend(row, resolution.content, live, undo=True)
+            store.intend(row, resolution.content, live, Intent(undo=True))
             problem = _write(file, resolution.content, row.change.mode if live is None else None)
         if problem:
             store.forget_intent(row)
@@ -250,10 +258,11 @@ def _undo_one(store: ChangeStore, root: Path, row: OfferedChange, verify: Verify
     return _decision(row, "undone")
 
 
-def _back(row: OfferedChange) -> list[Change]:
-    """Return the way back out of the file: as it was accepted, and as it was offered."""
-    known = [Change(row.path, row.result[0], row.prior[0])] if row.result and row.prior else []
-    return [*known, Change(row.path, row.change.after, row.change.before)]
+def _back(store: ChangeStore, row: OfferedChange) -> list[Change]:
+    """Return the way back out of the file as it was when the change was accepted, where that is known."""
+    if row.result is None or row.prior is None:
+        return []
+    return [Change(row.path, store.content(row.result), store.content(row.prior))]
 
 
 def _conflict(store: ChangeStore, row: OfferedChange, reason: str) -> Decision:
@@ -287,7 +296,7 @@ def _recover(store: ChangeStore, root: Path) -> list[OfferedChange]:
             store.settle(row, "pending", word="undone")
             finished.append(row)
         else:
-            store.settle(row, "accepted", alone=row.intent_alone)
+            store.settle(row, "accepted", how=Intent(alone=row.intent_alone, mixed=row.intent_mixed))
             finished.append(row)
     return finished
 
@@ -312,14 +321,13 @@ def _changed(change: Change, live: bytes | None, *, merging: bool) -> str:
     return f"{what}; {way}undo that and accept again, or run the bundle again on the file as it is"
 
 
-def _stuck(row: OfferedChange, live: bytes | None) -> str:
-    back = _back(row)[0]
+def _stuck(change: Change, live: bytes | None) -> str:
     if live is None:
-        what = f"{row.path} does not exist any more"
-    elif back.before is None:
-        what = f"{row.path} exists again, with other content"
+        what = f"{change.path} does not exist any more"
+    elif change.after is None:
+        what = f"{change.path} exists again, with other content"
     else:
-        what = f"{row.path} was edited where the change is ({merge(back.before, live, back.after).why})"
+        what = f"{change.path} was edited where the change is ({merge(change.after, live, change.before).why})"
     return f"{what}; take it out by hand"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from engine.workspace.lines import Edit, line_edits, split_lines
 
+T = TypeVar("T")
 Kind = Literal["create", "edit", "delete"]
 _CONTEXT = 3
 
@@ -30,7 +31,7 @@ class Change:
     after: bytes | None
     mode: int | None = None
     span: tuple[int, int] | None = field(default=None, compare=False)
-    _seen: list[list[Edit]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -42,9 +43,19 @@ class Change:
     @property
     def edits(self) -> list[Edit]:
         """The change as edits of lines; found once."""
-        if not self._seen:
-            self._seen.append(line_edits(split_lines(self.before or b""), split_lines(self.after or b"")))
-        return self._seen[0]
+        return self.once("edits", lambda: line_edits(split_lines(self.before or b""), split_lines(self.after or b"")))
+
+    def once(self, name: str, find: Callable[[], T]) -> T:
+        """Return what is found out about the change, and find it only the first time.
+
+        Args:
+            name: What it is.
+            find: Finds it.
+        """
+        if name not in self._memo:
+            self._memo[name] = find()
+        found: T = self._memo[name]
+        return found
 
     @property
     def added(self) -> int:

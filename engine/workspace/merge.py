@@ -20,11 +20,13 @@ class Resolution:
             change that was accepted before, or an edit that somebody else made.
         content: What to write.
         alone: The file then holds this change only; changes that were accepted before are not in it.
+        merged: The file then also holds what somebody else, or a change that started from another content, made of it.
     """
 
     action: Literal["write", "done", "collides", "changed"]
     content: bytes | None = None
     alone: bool = False
+    merged: bool = False
 
 
 def resolve(change: Change, live: bytes | None, accepted: Sequence[Change], *, three_way: bool = False) -> Resolution:
@@ -39,7 +41,7 @@ def resolve(change: Change, live: bytes | None, accepted: Sequence[Change], *, t
         accepted: Changes of the same file and with the same `before` that are in the file.
         three_way: Where somebody else edited the file, bring the change in beside that, if they don't touch.
     """
-    is_expected = bool(accepted) and composed(accepted) == (live,)
+    is_expected = composed(accepted) == (live,)
     if live == change.after:
         return Resolution("done", alone=not is_expected or _joined(accepted, change) != (live,))
     if live == change.before:
@@ -48,7 +50,9 @@ def resolve(change: Change, live: bytes | None, accepted: Sequence[Change], *, t
         joined = _joined(accepted, change)
         return Resolution("write", joined[0]) if joined is not None else Resolution("collides")
     clean = merge(change.before, live, change.after).content if three_way else None
-    return Resolution("changed") if clean is None else Resolution("done" if clean == live else "write", clean)
+    if clean is None:
+        return Resolution("changed")
+    return Resolution("done" if clean == live else "write", clean, merged=True)
 
 
 def resolve_undo(change: Change, live: bytes | None, others: Sequence[Change], was: Sequence[Change]) -> Resolution:
@@ -61,13 +65,13 @@ def resolve_undo(change: Change, live: bytes | None, others: Sequence[Change], w
         change: The change.
         live: The file's bytes now.
         others: The other changes in the file that started from the same content.
-        was: The file around the change when it was accepted, as changes from after to before, the best known first.
+        was: The file around the change when it was accepted, as changes from after to before, where that is known.
     """
-    if composed([*others, change]) == (live,):
-        left = composed(others) if others else (change.before,)
-        if left is not None:
-            return _taken_out(left[0], live)
-    for back in was:
+    ways = [*was, Change(change.path, change.after, change.before)]
+    whole, left = composed([*others, change]), composed(others) if others else (change.before,)
+    if whole is not None and left is not None:
+        ways.insert(0 if whole == (live,) else len(was), Change(change.path, whole[0], left[0]))
+    for back in ways:
         if live in (back.before, back.after):
             return _taken_out(back.after, live)
         clean = merge(back.before, live, back.after).content
@@ -77,7 +81,9 @@ def resolve_undo(change: Change, live: bytes | None, others: Sequence[Change], w
 
 
 def composed(changes: Sequence[Change]) -> tuple[bytes | None] | None:
-    """Return the one content that holds all changes of one `before`, or None when they overlap."""
+    """Return the one content that holds all changes of one `before`; None when they overlap, or there are none."""
+    if not changes:
+        return None
     results = {change.after for change in changes}
     if len(results) == 1:
         return (changes[0].after,)

@@ -13,6 +13,21 @@ WAITING: tuple[State, ...] = ("pending", "conflict")
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """What a decision does to a file.
+
+    Attributes:
+        alone: The file then holds this change only (or these), of all accepted ones.
+        undo: The change is taken out.
+        mixed: The file then also holds edits of a person.
+    """
+
+    alone: bool = False
+    undo: bool = False
+    mixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What a task offers.
 
@@ -94,13 +109,15 @@ class OfferedChange(ChangeHead):
         intent: What a process began to write for it, when that was not settled: a hash, `-` for a deletion.
         intent_alone: Whether the file then held this change only.
         intent_undo: Whether it was about to be taken out of the file.
-        prior: Accepted: the file before; None where that is not known.
-        result: Accepted: the file after; None where that is not known.
+        intent_mixed: Whether the file then held edits of a person, too.
+        prior: Accepted alone: the hash of the file before, `-` for no file; None where that is not known.
+        result: The same of the file after.
     """
 
     change: Change
     intent: str | None = None
     intent_alone: bool = False
     intent_undo: bool = False
-    prior: tuple[bytes | None] | None = None
-    result: tuple[bytes | None] | None = None
+    intent_mixed: bool = False
+    prior: str | None = None
+    result: str | None = None

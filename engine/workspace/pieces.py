@@ -33,6 +33,10 @@ class Piece:
 
 def own_span(change: Change) -> Span | None:
     """Return the span of the task's node when the change touches nothing else, or None."""
+    return change.once("own span", lambda: _own_span(change))
+
+
+def _own_span(change: Change) -> Span | None:
     before, after, span = change.before, change.after, change.span
     if before is None or after is None or span is None:
         return None
@@ -44,6 +48,10 @@ def own_span(change: Change) -> Span | None:
 
 def pieces(change: Change) -> list[Piece]:
     """Return the edits of a change; both of its sides must exist."""
+    return change.once("pieces", lambda: _pieces(change))
+
+
+def _pieces(change: Change) -> list[Piece]:
     before, after = change.before or b"", change.after or b""
     span = own_span(change)
     start, end = span or (0, len(before))

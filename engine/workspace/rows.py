@@ -16,7 +16,7 @@ DELETED = "-"
 _NAMES = """
     c.id, c.run_id, c.task_id, c.node, c.path, c.before, c.after, c.mode, c.span_start, c.span_end, c.added, c.removed,
     c.checks, c.passed, c.facts, c.state, c.reason, c.offered_at, c.decided_at, c.edited, c.intent, c.intent_alone,
-    c.intent_undo, c.prior, c.result, c.untold
+    c.intent_undo, c.intent_mixed, c.prior, c.result, c.untold
 """
 HEAD = f"SELECT {_NAMES} FROM changes c "  # noqa: S608 - constant text
 WHOLE = f"""
@@ -29,11 +29,11 @@ def head_of(db: sqlite3.Connection, row: sqlite3.Row) -> ChangeHead:
     """Return the head of a change; one whose lines nobody counted is counted now."""
     added, removed = row["added"], row["removed"]
     if added is None:
-        added, removed = counts(Change(row["path"], _content(db, row["before"]), _content(db, row["after"])))
+        added, removed = counts(Change(row["path"], content(db, row["before"]), content(db, row["after"])))
     return ChangeHead(**_shared(row), added=added, removed=removed)
 
 
-def whole_of(db: sqlite3.Connection, row: sqlite3.Row) -> OfferedChange:
+def whole_of(row: sqlite3.Row) -> OfferedChange:
     """Return a change."""
     span = None if row["span_start"] is None else (row["span_start"], row["span_end"])
     change = Change(row["path"], row["before_data"], row["after_data"], row["mode"], span)
@@ -46,8 +46,9 @@ def whole_of(db: sqlite3.Connection, row: sqlite3.Row) -> OfferedChange:
         intent=row["intent"],
         intent_alone=bool(row["intent_alone"]),
         intent_undo=bool(row["intent_undo"]),
-        prior=_known(db, row["prior"]),
-        result=_known(db, row["result"]),
+        intent_mixed=bool(row["intent_mixed"]),
+        prior=row["prior"],
+        result=row["result"],
     )
 
 
@@ -87,14 +88,9 @@ def _shared(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _content(db: sqlite3.Connection, name: str | None) -> bytes | None:
-    if name is None:
+def content(db: sqlite3.Connection, name: str | None) -> bytes | None:
+    """Return a stored content by its hash; None for no file."""
+    if name in (None, DELETED):
         return None
     found = db.execute("SELECT data FROM blobs WHERE sha256 = ?", (name,)).fetchone()
     return found[0] if found else None
-
-
-def _known(db: sqlite3.Connection, name: str | None) -> tuple[bytes | None] | None:
-    if name is None:
-        return None
-    return (None,) if name == DELETED else (_content(db, name),)

@@ -16,14 +16,20 @@ from typing import Any
 
 from engine.files import atomic_write
 from engine.workspace.change import Change
-from engine.workspace.offered import ChangeHead, Offer, OfferedChange, State
-from engine.workspace.rows import HEAD, WHOLE, counts, digest, dumped, head_of, put, whole_of
+from engine.workspace.offered import ChangeHead, Intent, Offer, OfferedChange, State
+from engine.workspace.rows import DELETED, HEAD, WHOLE, content, counts, digest, dumped, head_of, put, whole_of
 from engine.workspace.schema import connect
 
 _INSERT = """
     INSERT INTO changes (run_id, task_id, node, path, before, after, mode, span_start, span_end, added, removed,
         checks, passed, facts, state, offered_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)
+"""
+_INTEND = "UPDATE changes SET intent = ?, intent_undo = ?, intent_alone = ?, intent_mixed = ? WHERE id = ?"
+_SETTLE = """
+    UPDATE changes SET state = ?1, reason = ?2, decided_at = ?3, in_file = ?4, intent = NULL, untold = ?5,
+        prior = CASE ?1 WHEN 'accepted' THEN prior END, result = CASE ?1 WHEN 'accepted' THEN result END
+    WHERE id = ?6
 """
 
 
@@ -130,7 +136,7 @@ class ChangeStore:
         """Whether a file's content is what accepting changes of a run last left there."""
         with self._connected() as db:
             row = db.execute(
-                "SELECT coalesce(result, after, '-') FROM changes"
+                "SELECT CASE WHEN in_file THEN coalesce(result, after, '-') END FROM changes"
                 " WHERE run_id = ? AND path = ? AND state = 'accepted' ORDER BY decided_at DESC, id DESC LIMIT 1",
                 (run_id, path),
             ).fetchone()
@@ -140,50 +146,81 @@ class ChangeStore:
         """Return the changes whose write was begun and not settled."""
         return self._rows("WHERE c.intent IS NOT NULL ORDER BY c.id", ())
 
-    def intend(
-        self, row: OfferedChange, result: bytes | None, prior: bytes | None, *, alone: bool = False, undo: bool = False
-    ) -> None:
+    def intend(self, row: OfferedChange, result: bytes | None, prior: bytes | None, how: Intent) -> None:
         """Record durably what is about to be written, and over what.
 
         Args:
             row: The change.
             result: What the file is about to hold; None for its deletion.
             prior: What it holds now.
-            alone: Whether it then holds this change only.
-            undo: Whether the change is being taken out.
+            how: What is being done.
         """
         with self._connected() as db, _transaction(db):
-            begun = (digest(result) or "-", alone, undo)
-            db.execute(
-                "UPDATE changes SET intent = ?, intent_alone = ?, intent_undo = ? WHERE id = ?", (*begun, row.id)
-            )
-            if not undo:
-                kept = (put(db, prior) or "-", put(db, result) or "-")
+            db.execute(_INTEND, (digest(result) or DELETED, how.undo, how.alone, how.mixed, row.id))
+            if not how.undo:
+                kept = (put(db, prior) or DELETED, put(db, result) or DELETED)
                 db.execute("UPDATE changes SET prior = ?, result = ? WHERE id = ?", (*kept, row.id))
 
-    def settle(self, row: ChangeHead, state: State, reason: str = "", *, alone: bool = False, word: str = "") -> None:
-        """Record a decision; an accepted change that is `alone` in the file takes the place of all others.
+    def settle(
+        self, row: ChangeHead, state: State, reason: str = "", *, how: Intent | None = None, word: str = ""
+    ) -> None:
+        """Record a decision; an accepted change that is alone in the file takes the place of all others.
 
         Args:
             row: The change.
             state: Its state from now on.
             reason: Why.
-            alone: Whether the file holds this change only.
+            how: What was done to the file, where something was.
             word: What the run's event log is to call the decision; by default the state.
         """
+        how = how or Intent()
         with self._connected() as db, _transaction(db):
-            if state == "accepted" and alone:
+            if state == "accepted" and how.alone:
                 db.execute("UPDATE changes SET in_file = 0 WHERE path = ?", (row.path,))
-            db.execute(
-                "UPDATE changes SET state = ?, reason = ?, decided_at = ?, in_file = ?, intent = NULL, untold = ?"
-                " WHERE id = ?",
-                (state, reason, time.time(), state == "accepted", word or state, row.id),
-            )
+            is_in = state == "accepted" and not how.mixed
+            db.execute(_SETTLE, (state, reason, time.time(), is_in, word or state, row.id))
+
+    def intend_together(self, rows: Sequence[ChangeHead], result: bytes | None, how: Intent) -> None:
+        """Record durably what is about to be written for several changes of one file at once.
+
+        Args:
+            rows: The changes, in the order of their numbers.
+            result: What the file is about to hold.
+            how: What is being done.
+        """
+        begun = (digest(result) or DELETED, how.undo)
+        with self._connected() as db, _transaction(db):
+            db.executemany(_INTEND, [(*begun, how.alone and not n, how.mixed, row.id) for n, row in enumerate(rows)])
+            if not how.undo:
+                kept = put(db, result)
+                db.executemany("UPDATE changes SET result = ? WHERE id = ?", [(kept, row.id) for row in rows])
+
+    def settle_together(self, rows: Sequence[ChangeHead], how: Intent) -> None:
+        """Record that several changes of one file were accepted, or taken out of it again.
+
+        Args:
+            rows: The changes.
+            how: What was done.
+        """
+        state, word = ("pending", "undone") if how.undo else ("accepted", "accepted")
+        with self._connected() as db, _transaction(db):
+            if how.alone and not how.undo:
+                db.execute("UPDATE changes SET in_file = 0 WHERE path = ?", (rows[0].path,))
+            db.executemany(_SETTLE, [(state, "", time.time(), not how.undo, word, row.id) for row in rows])
 
     def forget_intent(self, row: ChangeHead) -> None:
         """Record that a begun write never happened."""
         with self._connected() as db:
-            db.execute("UPDATE changes SET intent = NULL WHERE id = ?", (row.id,))
+            db.execute(
+                "UPDATE changes SET intent = NULL, prior = CASE state WHEN 'accepted' THEN prior END,"
+                " result = CASE state WHEN 'accepted' THEN result END WHERE id = ?",
+                (row.id,),
+            )
+
+    def content(self, name: str) -> bytes | None:
+        """Return a content by its hash; None for `-`, which is no file."""
+        with self._connected() as db:
+            return content(db, name)
 
     def edit(self, row: ChangeHead, after: bytes | None, checks: Mapping[int, Iterable[Mapping[str, Any]]]) -> bool:
         """Put what a person wrote in place of what a task offered; the change waits again.
@@ -292,7 +329,7 @@ class ChangeStore:
     def _rows(self, where: str, values: Iterable[str | int | None]) -> builtins.list[OfferedChange]:
         with self._connected() as db:
             rows = db.execute(WHOLE + where, tuple(values)).fetchall()
-            return [whole_of(db, row) for row in rows]
+            return [whole_of(row) for row in rows]
 
 
 @contextlib.contextmanager
