@@ -18,6 +18,7 @@ from engine.events import Bus, Event, EventLog, PaceChanged, RunPlanned, RunResu
 from engine.run.again import run_again
 from engine.run.cache import CachedRunner, RunCache, TaskKey, open_run_cache
 from engine.run.claim import running
+from engine.run.collecting import old_left_alone
 from engine.run.enforcement import Enforcer
 from engine.run.execute import Executor, LocalRunner, Schedule, TaskRunner
 from engine.run.housekeeping import tidying
@@ -160,7 +161,7 @@ class Session:
         apply = self.plan.resumed is not None and self.plan.resumed.past.apply if apply is None else apply
         store = await asyncio.to_thread(self._open_store, self._services.root)
         log = await asyncio.to_thread(self._open_log)
-        with running(self.run_id):
+        with running(self.run_id), old_left_alone():
             try:
                 bus = Bus(Recorder(log, mirror), *observers)
                 async with tidying(self._services.root, log.path, self._settings.keep, self.run_id):
