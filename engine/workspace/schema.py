@@ -76,9 +76,9 @@ _VERSIONS = (
 )
 """One script per version. Contents are named by their SHA-256, '-' for no file.
 
-`in_file`: the accepted change is part of what the file is now. `intent`: what is about to be written; `intent_mixed`: it
-holds edits of a person, too. `prior` and `result`: the file before and after the change was accepted. `edited`: what the
-model had offered, where a person edited it. `untold`: a decision that the run's event log has not got yet. `added`,
+`in_file`: the accepted change is part of what the file is now. `intent`: what is about to be written; `intent_mixed`:
+it holds edits of a person, too. `prior` and `result`: the file before and after the change was accepted. `edited`: what
+the model had offered, where a person edited it. `untold`: a decision that the run's event log has not got yet. `added`,
 `removed`: NULL where nobody counted.
 """
 
