@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -403,8 +405,7 @@ def test_the_command_line_says_once_that_the_server_is_gone(tmp_path: Path, bund
         done = command("run", bundle, "-t", "m.py", "--base-url", server.api, cwd=project)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("was away for 1 s") <= 6
-    assert "was away for 1 s" in done.stderr
+    assert done.stderr.count("was away for 1 s") == 1
 
 
 async def test_one_cursed_request_does_not_pause_the_others(tmp_path: Path, bundle: Path) -> None:
@@ -497,3 +498,42 @@ async def test_a_server_without_metrics_is_soon_left_alone(server: ScriptedServe
         assert paced.limit == 16
     await backend.aclose()
     assert sum(request.path == "/metrics" for request in server.requests) == 3
+
+
+JUMPING = """
+import asyncio, itertools, pathlib, sys, time
+
+real, jumps = time.time, itertools.cycle([0.0, -1e7, 1e7, 0.0, 3600.0])
+time.time = lambda: real() + next(jumps)
+
+from engine.app import App, RunRequest
+
+async def main(bundle, project, url):
+    request = RunRequest([bundle], [pathlib.Path(project)], base_url=url, concurrency=2, cache=False)
+    async with App.open(pathlib.Path(project)).session(request) as session, asyncio.timeout(60):
+        result = await session.run()
+    print(result.status, result.count("finished"), result.seconds < 60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_wall_clock_that_jumps_disturbs_neither_waits_nor_limits(
+    tmp_path: Path, project: Path, server: ScriptedServer
+) -> None:
+    bundle = make_bundle(tmp_path / "b", MANIFEST + "limits: {seconds: 20}\n")
+    server.chat = [
+        fails(500),
+        fails(429, "slow down", {"Retry-After": "1"}),
+        fails(
+            429, "slow down", {"Retry-After": "Thu, 01 Jan 2026 00:00:01 GMT", "Date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        ),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", JUMPING, str(bundle), str(project), server.api],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["finished", "3", "True"], done.stderr

@@ -39,9 +39,8 @@ class Attempts:
         result = await self._inner.run(task, bus, run_id)
         number = 1
         while result.outcome == "failed" and result.reason == SERVER:
-            why = self._given_up()
-            if why:
-                return replace(result, outcome="stopped", error=why)
+            if self._given_up():
+                return replace(result, outcome="stopped", error="the run ended before the task did: the server is away")
             if number >= self._attempts:
                 break
             await asyncio.sleep(backoff(number))
