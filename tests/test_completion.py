@@ -143,6 +143,12 @@ def test_runs_newest_first(bundle: Path, shop: Path, server) -> None:
     assert values(f"engine show {listed[1]}", shop) == [listed[1]]
 
 
+def test_types_of_events_and_states_of_tasks(shop: Path) -> None:
+    assert values("engine events --type task:", shop) == ["finished", "started"]  # bash takes a colon for an end
+    assert values("engine show --state f", shop) == ["finished", "failed"]
+    assert values("engine show --state failed,st", shop) == ["failed,stopped"]
+
+
 def test_the_project_of_the_line_is_meant(shop: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

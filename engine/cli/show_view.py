@@ -10,9 +10,7 @@ from typing import Any
 import click
 
 from engine.cli.console import count
-from engine.events import LogReader, RunRecord, TaskNames, TaskRow
-
-STATES = ("planned", "running", "finished", "failed", "stopped", "parked", "skipped")
+from engine.events import TASK_STATES, LogReader, RunRecord, TaskNames, TaskRow
 
 
 def choose_states(texts: Sequence[str]) -> tuple[str, ...]:
@@ -23,8 +21,8 @@ def choose_states(texts: Sequence[str]) -> tuple[str, ...]:
     """
     found = [word.strip() for text in texts for word in text.split(",") if word.strip()]
     for word in found:
-        if word not in STATES:
-            raise click.BadParameter(f"'{word}' is no state of a task: {', '.join(STATES)}", param_hint="--state")
+        if word not in TASK_STATES:
+            raise click.BadParameter(f"'{word}' is no state of a task: {', '.join(TASK_STATES)}", param_hint="--state")
     return tuple(dict.fromkeys(found))
 
 

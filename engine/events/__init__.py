@@ -6,8 +6,9 @@ from engine.events.follow import Follower
 from engine.events.log import EventLog
 from engine.events.observer import Bus, Observer
 from engine.events.reader import LogReader
-from engine.events.records import RunRecord, StoredEvent, TaskRow, TaskSum
+from engine.events.records import TASK_STATES, RunRecord, StoredEvent, TaskRow, TaskSum
 from engine.events.types import (
+    EVENT_TYPES,
     ChangeDecided,
     ChangeOffered,
     ErrorOccurred,
@@ -30,6 +31,8 @@ from engine.events.types import (
 )
 
 __all__ = [
+    "EVENT_TYPES",
+    "TASK_STATES",
     "Bus",
     "ChangeDecided",
     "ChangeOffered",

@@ -34,6 +34,10 @@ class StoredEvent(NamedTuple):
         return head | load(self.text)
 
 
+TASK_STATES = ("planned", "running", "finished", "failed", "stopped", "parked", "skipped")
+"""What can be said of a task: how far it is, or its outcome."""
+
+
 class TaskRow(NamedTuple):
     """A task of a run as far as it got; a row of the table `tasks`.
 
@@ -48,7 +52,7 @@ class TaskRow(NamedTuple):
         type: Its type.
         file: Its file, relative to the project's root.
         line: Its first line when the run was planned.
-        state: planned, running, or the outcome: finished, failed, stopped, parked or skipped.
+        state: One of TASK_STATES.
         reason: Why it ended.
         error: What went wrong.
         attempts: How often it was tried.

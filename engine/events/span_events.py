@@ -46,6 +46,7 @@ class SpanMaker:
             "model:responded": self._model_responded,
             "tool:called": self._tool_called,
             "tool:returned": self._tool_returned,
+            "model:lost": self._reply_lost,
             "error:occurred": self._error_occurred,
         }
 
@@ -171,6 +172,14 @@ class SpanMaker:
         self._tree.end(call, after(call, data["duration_ms"]), above=task)
         if self._measure is not None:
             self._measure(clean(call.keep | {"gen_ai.response.model": model}), data["duration_ms"] / 1000, usage)
+
+    def _reply_lost(self, key: Key, data: Data, now: int) -> None:  # noqa: ARG002 - the error that follows ends the call
+        task = self._tasks.get(key)
+        call = task.below.get("chat") if task is not None else None
+        if call is not None:
+            usage = data["usage"]
+            tokens = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+            call.span.set_attributes(clean({f"gen_ai.usage.{name}": number for name, number in tokens.items()}))
 
     def _error_occurred(self, key: Key, data: Data, now: int) -> None:
         task, call = self._take(key, "chat")

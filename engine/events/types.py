@@ -329,3 +329,7 @@ class ChangeDecided(Event):
     file: str
     decision: str
     reason: str = ""
+
+
+EVENT_TYPES: dict[str, type[Event]] = {kind.type: kind for kind in Event.__subclasses__()}
+"""The kinds of events by their wire names."""

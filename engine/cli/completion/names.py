@@ -99,3 +99,18 @@ def runs(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         for record in records
         if record.run_id.startswith(incomplete)
     ]
+
+
+def event_types(_: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    """Complete a type of events."""
+    from engine.events import EVENT_TYPES
+
+    return starting(sorted(EVENT_TYPES), incomplete)
+
+
+def task_states(_: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    """Complete a state of tasks, after a comma another one."""
+    from engine.events import TASK_STATES
+
+    before, comma, _last = incomplete.rpartition(",")
+    return starting([f"{before}{comma}{state}" for state in TASK_STATES], incomplete)

@@ -28,6 +28,8 @@ COMPLETERS: dict[str, Completer] = {
     "languages": names.languages,
     "types": names.node_types,
     "run": names.runs,
+    "kinds": names.event_types,
+    "states": names.task_states,
 }
 """Completers by the name of the parameter in Python."""
 
