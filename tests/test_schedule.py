@@ -229,6 +229,20 @@ def test_the_reason_of_a_skipped_task_names_the_one_that_failed(bundle: Any) -> 
     assert {one.error for one in skipped} == {"it comes after a-a.py:f, which failed"}
 
 
+@pytest.mark.parametrize("policy", ["skip_dependents", "continue", "stop"])
+async def test_what_comes_after_a_task_that_is_left_to_do_stays_planned(bundle: Any, policy: Any) -> None:
+    """A task that ended with the run and not by itself is gone on with later, and so is what comes after it."""
+    chain = [operation(bundle, "a"), operation(bundle, "b", after=("a",)), operation(bundle, "c", after=("b",))]
+    table = Timetable([task(one, node("f")) for one in chain], 2, on_failure=policy)
+    table.begin()
+    first = await table.next()
+    assert first is not None
+    assert table.ended(TaskResult(first, "stopped", "server")) == ()
+    async with asyncio.timeout(5):
+        assert await table.next() is None
+    assert table.stopped == ""
+
+
 def row(one: Task, state: str) -> TaskRow:
     """The row of a task in the log."""
     node = one.node

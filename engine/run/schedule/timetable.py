@@ -9,6 +9,7 @@ from typing import Literal
 
 from engine.events import TaskRow
 from engine.run.plan import Assignment, Task
+from engine.run.resume import BROKEN_OFF
 from engine.run.routing import adapter_groups
 from engine.run.schedule.dependencies import dependencies, lost_tasks, predecessors, urgency
 from engine.run.schedule.order import Order, Place
@@ -135,6 +136,10 @@ class Timetable:
     def _skip(self, task_id: str, outcome: str, todo: list[int]) -> list[TaskResult]:
         """Close the tasks that come after one that did not finish, and those that come after them."""
         why = f"it comes after {task_id}, which {_ENDS.get(outcome, 'did not finish')}"
+        return [TaskResult(self._tasks[at], "skipped", "after", error=why) for at in self._close_all(todo)]
+
+    def _close_all(self, todo: list[int]) -> list[int]:
+        """Close tasks, and those that come after them; return all that were open, in their order."""
         closed: list[int] = []
         while todo:
             at = todo.pop()
@@ -142,7 +147,7 @@ class Timetable:
                 self._close(at)
                 closed.append(at)
                 todo += self._then.get(self._tasks[at].task_id, ())
-        return [TaskResult(self._tasks[at], "skipped", "after", error=why) for at in sorted(closed)]
+        return sorted(closed)
 
 
 _ENDS = {"failed": "failed", "stopped": "was stopped", "skipped": "was skipped", "parked": "waits for an answer"}
