@@ -111,13 +111,14 @@ def explain_now(cache: TaskCache, key: TaskKey, about: str, holds: Holds, permis
 def explain_entry(cache: TaskCache, entry: Entry) -> Why:
     """Compare an entry with the nearest other one."""
     own, found = _side(cache, entry), list[tuple[list[Difference], Entry]]()
-    for other in _candidates(cache, entry.key, entry.bundle, entry.node_id):
-        if other.id != entry.id:
-            differences = compare(_side(cache, other), own)
-            then, now = set(other.questions), set(entry.questions)
-            changed = {(read.kind, read.subject) for read in then ^ now}
-            differences += [_difference(Read(*question, "")) for question in sorted(changed)]
-            found.append((differences, other))
+    for other in _candidates(cache, entry.key, entry.bundle, entry.node_id, without=entry.id):
+        side = _side(cache, other)
+        if other.node_id != entry.node_id:
+            differences = [*_parts(side.parts, own.parts), Difference("node", other.place, entry.place)]
+        else:
+            changed = {(read.kind, read.subject) for read in {*other.questions} ^ {*entry.questions}}
+            differences = [*compare(side, own), *(_difference(Read(*one, "")) for one in sorted(changed))]
+        found.append((differences, other))
     return _nearest(found, f"{entry.place} with {entry.bundle}", entry.key)
 
 
@@ -129,11 +130,12 @@ def compare(then: Side, now: Side) -> list[Difference]:
     return found
 
 
-def _candidates(cache: TaskCache, key: str, bundle: str, node_id: str) -> list[Entry]:
-    """Return the entries of a node, or of another node of the bundle where it has none."""
+def _candidates(cache: TaskCache, key: str, bundle: str, node_id: str, without: int | None = None) -> list[Entry]:
+    """Return the entries of a node, or of other nodes of the bundle where it has none, but for one of them."""
     own = [entry for entry in cache.near("node_id", node_id, _NEAREST) if entry.bundle == bundle]
     same = [entry for entry in cache.near("key", key, _NEAREST) if entry.id not in {one.id for one in own}]
-    return [*own, *same] or cache.near("bundle", bundle, _NEAREST)
+    found = [entry for entry in (*own, *same) if entry.id != without]
+    return found or [entry for entry in cache.near("bundle", bundle, _NEAREST) if entry.id != without]
 
 
 def _nearest(found: Sequence[tuple[list[Difference], Entry]], about: str, key: str) -> Why:
