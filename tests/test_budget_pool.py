@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -193,6 +194,18 @@ async def test_a_waiting_request_that_is_cancelled_holds_nobody_up():
     pool.settle(first, Usage())
     assert (await next_one).reply == 40
     assert pool.reserved == Spent(80)
+
+
+async def test_the_time_of_a_task_stands_still_while_it_waits_for_others():
+    pool = Pool(Ceiling(tokens=200_000))
+    first = await pool.reserve(Ask(190_000, 10))
+    config = KernelConfig(budget=pool, on_no_call="finish", limits=TaskLimits(seconds=0.2, tokens=10**6))
+    config = replace(config, sampling=Sampling(max_tokens=20_000))
+    waiting = asyncio.ensure_future(Kernel(config, QwenPlugin(), backend=ScriptedBackend(["hi"])).run(PROMPT))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    pool.settle(first, Usage())
+    assert (await waiting).termination_reason == "no_call"
 
 
 async def test_all_that_an_owner_held_is_charged_when_it_is_gone():

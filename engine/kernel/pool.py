@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from engine.backends.pacing.clock import clock_stopped
 from engine.errors import ConfigError, LimitError
 from engine.kernel.prices import Rate, to_amount
 from engine.messages import Usage
@@ -149,6 +150,11 @@ class Pool:
             return self._grant(ask, ask.reply)
         if not wait:
             return None
+        # Waiting for others is none of the task's own time.
+        with clock_stopped():
+            return await self._in_line(ask)
+
+    async def _in_line(self, ask: Ask) -> Grant:
         async with self._line:
             while True:
                 longest = self._longest(ask)

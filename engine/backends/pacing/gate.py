@@ -99,7 +99,9 @@ class Gate:
             while queue:
                 turn = queue.popleft()
                 if not turn.done():
-                    turn.set_exception(BackendUnavailable(self._breaker.reason))
+                    refused = BackendUnavailable(self._breaker.reason)
+                    refused.charged = False  # it was never sent
+                    turn.set_exception(refused)
 
     def close(self) -> None:
         """Forget the timer."""
