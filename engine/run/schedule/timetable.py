@@ -115,6 +115,9 @@ class Timetable:
         if result.reason in BUDGET:
             self.stop(result.error or "the run's budget is used up")
             return ()
+        if outcome == "stopped" and result.reason in BROKEN_OFF:
+            self._close_all(list(self._then.get(task.task_id, ())))  # they stay planned, as it is left to do itself
+            return ()
         if self._on_failure == "stop" and outcome != "finished":
             self.stop(f"task {task.task_id} ({task.node.qualified_name}) {_ENDS.get(outcome, 'did not finish')}")
             return ()
