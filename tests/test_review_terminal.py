@@ -178,6 +178,7 @@ def test_apply_and_auto_accept_leave_what_does_not_pass(tmp_path, project, serve
     (project / "engine.yaml").write_text("operations: {note: {bundle: note, auto_accept: true}}\n")
     ran = engine("run", bundle, "--target", "src", "--base-url", server.api, "--apply", cwd=project)
     assert ran.returncode == 1
+    assert "3 changes offered, 3 not passing their checks;" in ran.stdout
     assert "its checks did not pass" in ran.stdout
     run_bundle(bundle, project, server)
     assert (project / "src/a.py").read_text() == SOURCE

@@ -22,10 +22,7 @@ def print_summary(result: RunResult, root: Path, *, saved: int) -> None:
         root: The project's root.
         saved: Tokens that the cache saved.
     """
-    click.echo(
-        f"run {result.run_id}: {_outcomes(result)}; {count(result.change_count, 'change')} offered; "
-        f"{_used(result, saved)}"
-    )
+    click.echo(f"run {result.run_id}: {_outcomes(result)}; {_offered(result)}; {_used(result, saved)}")
     for decision in result.decisions:
         if decision.state != "accepted":
             click.echo(printable(f"{decision.state}: {decision.path}: {decision.reason}"))
@@ -43,6 +40,12 @@ def _outcomes(result: RunResult) -> str:
     if cached:
         parts[0] += f" ({cached} from the cache)"
     return ", ".join(parts)
+
+
+def _offered(result: RunResult) -> str:
+    failing = sum(len(task.changes) for task in result.tasks if task.reason == "checks")
+    marked = f", {failing} not passing their checks" if failing else ""
+    return f"{count(result.change_count, 'change')} offered{marked}"
 
 
 def _used(result: RunResult, saved: int) -> str:
