@@ -1,8 +1,10 @@
 """What a run is going to take: samples, past runs, prices, the cache; how --dry-run and each run's start say it."""
 
+import contextlib
 import json
 import re
 import shutil
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,6 +218,19 @@ def test_the_newest_run_that_is_alike_is_measured(tmp_path: Path) -> None:
             assert measured(reader, {"note"}, SETTINGS | {"model": "none"}) == {}
     assert found == {"note": Measured("alike", 4, 2.5, 3.0, 100, 20, 4, 2.0)}
     assert found["note"].tokens_per_second == pytest.approx(80 / 6)
+
+
+@pytest.mark.parametrize("odd", [None, "x", 5, ["x"], {"concurrency": "many", **SETTINGS}])
+def test_a_log_that_somebody_else_wrote_breaks_no_plan(tmp_path: Path, odd: Any) -> None:
+    with EventLog(tmp_path / "events.db") as log:
+        write_run(log, "r", [1.0, 3.0], elapsed=2)
+        log.flush()
+        with contextlib.closing(sqlite3.connect(log.path)) as database, database:
+            summary = {"bundles": ["note", odd], "settings": odd, "seconds": odd, "finished": odd, "cached": odd}
+            database.execute("UPDATE runs SET summary = ?", [json.dumps(summary)])
+        with LogReader(log.path) as reader:
+            found = measured(reader, {"note"}, SETTINGS)
+    assert {name: (one.concurrency, one.at_once) for name, one in found.items()} in ({}, {"note": (None, 1.0)})
 
 
 def test_without_a_log_nothing_is_known(tmp_path: Path) -> None:

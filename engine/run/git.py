@@ -102,11 +102,11 @@ def difference(top: Path, commit: str) -> Difference:
     differing: dict[str, str | None] = {}
     changes = _rows(top, "diff-index", "-z", "-M", "--raw", "--no-abbrev", "--ignore-submodules=all", commit)
     for head in changes:
-        path = os.fsdecode(next(changes))
+        changed = os.fsdecode(next(changes))
         fields = head.split(b" ")
         if fields[4].startswith(b"R"):
             differing[os.fsdecode(next(changes))] = fields[2].decode("ascii")
-        differing.setdefault(path, blobs.get(path))
+        differing.setdefault(changed, blobs.get(changed))
     return Difference(blobs, links, differing)
 
 

@@ -63,23 +63,34 @@ def measured(reader: LogReader, bundles: Collection[str], settings: Mapping[str,
         missing = set(bundles) - set(found)
         if not missing:
             break
-        if missing & set(record.summary.get("bundles") or ()) and _alike(record, settings):
+        ran = record.summary.get("bundles")
+        if isinstance(ran, list) and any(name in ran for name in missing) and _alike(record, settings):
             found |= {name: one for name, one in _of_run(reader, record).items() if name in missing}
     return found
 
 
+def _settings(record: RunRecord) -> Mapping[str, Any]:
+    found = record.summary.get("settings")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _number(value: object) -> float:
+    """Return a number of a log that may be of anybody."""
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def _alike(record: RunRecord, settings: Mapping[str, Any]) -> bool:
-    theirs = record.summary.get("settings") or {}
+    theirs = _settings(record)
     return all(theirs.get(key) == settings.get(key) for key in _ALIKE)
 
 
 def _of_run(reader: LogReader, record: RunRecord) -> dict[str, Measured]:
     rows: dict[str, list[tuple[float, int, int]]] = {}
-    for bundle, *row in reader.task_times(record.run_id, _TASKS):
-        rows.setdefault(bundle, []).append((row[0], row[1], row[2]))
-    everything = [seconds for of_bundle in rows.values() for seconds, *_ in of_bundle]
+    for bundle, seconds, prompt, completion in reader.task_times(record.run_id, _TASKS):
+        rows.setdefault(bundle, []).append((seconds, prompt, completion))
+    everything = [row[0] for of_bundle in rows.values() for row in of_bundle]
     at_once = _at_once(record.summary, statistics.fmean(everything)) if everything else 1.0
-    concurrency = (record.summary.get("settings") or {}).get("concurrency")
+    concurrency = _settings(record).get("concurrency")
     return {
         bundle: Measured(
             record.run_id,
@@ -97,6 +108,6 @@ def _of_run(reader: LogReader, record: RunRecord) -> dict[str, Measured]:
 
 def _at_once(summary: Mapping[str, Any], mean: float) -> float:
     """Return how many tasks ran at once on average: 1 where the run did not end in good order."""
-    seconds = summary.get("seconds") or 0.0
-    ran = sum(int(summary.get(key) or 0) for key in ("finished", "failed", "stopped")) - int(summary.get("cached") or 0)
+    seconds = _number(summary.get("seconds"))
+    ran = sum(_number(summary.get(key)) for key in ("finished", "failed", "stopped")) - _number(summary.get("cached"))
     return max(1.0, ran * mean / seconds) if seconds > 0 else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.events import LogReader
@@ -36,7 +37,8 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
         tally.glance(reader.events(run_id, after=max(0, seq - _GLANCED), limit=min(seq, _GLANCED)))
         first = reader.events(run_id, limit=10)
         tally.expected = sum(int(event.get("cached") or 0) for event in first if event["type"] == "run:planned")
-    tally.settings = record.summary.get("settings") or {}
+    settings = record.summary.get("settings")
+    tally.settings = settings if isinstance(settings, Mapping) else {}
     if record.status != "running":
         tally.end(record.status, record.ended)
         tally.cost = record.summary.get("cost")
