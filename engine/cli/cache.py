@@ -89,7 +89,7 @@ def clear(ctx: click.Context, project: Path | None) -> int:
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.pass_context
-def why(ctx: click.Context, subject: str, project: Path | None, as_json: bool, **options: Any) -> int:
+def why(ctx: click.Context, /, subject: str, project: Path | None, as_json: bool, **options: Any) -> int:
     """Say what differs between a task as it is now and the nearest result in the cache.
 
     A task is named by its id, or by FILE::NODE; what is not said is as in the newest run that had it. A KEY, or its

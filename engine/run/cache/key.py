@@ -13,6 +13,7 @@ from engine.bundle import Bundle
 from engine.discovery import CodeNode
 from engine.manifest.bundle_model import McpTool, PythonTool
 from engine.prompts.seen import EVERYTHING, names_seen
+from engine.run.cache.metadata import NAME, metadata_keys
 from engine.run.cache.record import text_digest
 from engine.run.cache.semantics import SEMANTICS
 from engine.run.plan import Assignment, Task
@@ -99,13 +100,14 @@ def node_fields(node: CodeNode, positions: tuple[str, ...] = POSITIONS) -> dict[
 def positions_seen(bundle: Bundle) -> tuple[str, ...]:
     """Return the positions of a node that a bundle's templates, expressions or scripts can see."""
     scripts = [tool.script for tool in bundle.tools] + [item.script for item in bundle.context]
-    if any(external.name == "get_node_metadata" for script in scripts for external in script.externals):
+    facts = [metadata_keys(script.code) for script in scripts if NAME in {each.name for each in script.externals}]
+    if None in facts:
         return POSITIONS
     expressions = [rule.when for rule in bundle.manifest.routing if rule.when is not None]
     expressions += [source for tool in bundle.tools for source in tool.spec.bind.values()]
     roots = [name for name in bundle.prompt_names if name is not None]
     seen = names_seen(bundle.templates, roots, expressions, "node")
-    given = {item.name for script in scripts for item in script.inputs}
+    given = {item.name for script in scripts for item in script.inputs}.union(*(keys for keys in facts if keys))
     return tuple(
         name for name in POSITIONS if EVERYTHING in seen or f"node.{name}" in seen or name in seen or name in given
     )

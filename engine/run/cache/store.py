@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
@@ -113,12 +114,11 @@ class TaskCache:
         rows: dict[int, list[Write]] = {entry.id: [] for entry in entries}
         damaged: set[int] = set()
         with self._using() as db:
-            for chunk in chunks(list(rows), _CHUNK) if db else ():
-                for number, data, sha256, *row in db.execute(_writes_of(len(chunk)), chunk):
-                    path, *rest, node = row
-                    rows[number].append(Write(path, data, *rest, bool(node)))
-                    if content_digest(data) != sha256:
-                        damaged.add(number)
+            parts = [db.execute(_writes_of(len(part)), part) for part in chunks(list(rows), _CHUNK)] if db else []
+            for number, data, sha256, path, mode, before, added, removed, node in itertools.chain.from_iterable(parts):
+                rows[number].append(Write(path, data, mode, before, added, removed, bool(node)))
+                if content_digest(data) != sha256:
+                    damaged.add(number)
         for entry in entries:
             kept = rows[entry.id]
             if checksum_of(entry.key, entry.reads, entry.source, entry.result, kept) != entry.checksum:
@@ -205,9 +205,11 @@ class TaskCache:
     def _select(self, column: str, values: Sequence[Any]) -> list[Entry]:
         found: list[Entry] = []
         with self._using() as db:
-            for chunk in chunks(values, _CHUNK) if db else ():
-                marks = ",".join("?" * len(chunk))
-                rows = db.execute(f"{_SELECT} WHERE {column} IN ({marks}) ORDER BY id DESC", chunk)
+            if db is None:
+                return found
+            for part in chunks(values, _CHUNK):
+                marks = ",".join("?" * len(part))
+                rows = db.execute(f"{_SELECT} WHERE {column} IN ({marks}) ORDER BY id DESC", part)
                 found.extend(Entry(*row) for row in rows)
         return found
 
