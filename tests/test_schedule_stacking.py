@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from projects import MANIFEST, SOURCE, call, make_bundle, make_project
 from scripted_server import ScriptedServer
+from test_cli import engine as command
 
 from engine.app import App, RunRequest
 from engine.run.schedule.stacking import stacked
@@ -127,6 +129,32 @@ async def test_what_builds_on_pending_changes_is_taken_from_the_cache_on_top_of_
     (project / "a.py").write_text(SOURCE.replace("def first(", "def first(  "))
     other = await run(project, server, nodes=["first"])
     assert {one.cached for one in other.tasks} == {False}
+
+
+async def test_a_run_that_is_gone_on_with_stacks_on_what_its_first_part_offered(
+    project: Path, server: ScriptedServer
+) -> None:
+    """The first part ends when the first docs task fails; by then lint is done with every node."""
+    operations = "operations:\n  lint: {bundle: lint, priority: high}\n  docs: {bundle: docs, after: [lint]}\n"
+    (project / "engine.yaml").write_text(operations + "run: {on_failure: stop, concurrency: 1}\n")
+
+    def text(body: Any) -> str:
+        words = body["messages"][-1]["content"].split(":")[0]
+        return "no" if words == "docs first" else call(words)
+
+    server.text = text
+    request = RunRequest([], [project / "a.py"], base_url=server.api)
+    async with App.open(project).session(request) as session:
+        result = await session.run()
+    assert (result.status, result.count("finished"), result.count("failed")) == ("stopped", 3, 1)
+    server.requests.clear()
+    done = await asyncio.to_thread(command, "resume", result.run_id, cwd=project)
+    assert done.returncode == 1, done.stderr
+    assert "# lint second" in prompts(server)["docs second"]
+    assert "# lint third" in prompts(server)["docs third"]
+    assert len(server.bodies) == 2
+    decisions = App.open(project).review(result.run_id).accept()
+    assert [one.state for one in decisions] == ["accepted"] * 5
 
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n"]), max_size=6).map(b"".join)
