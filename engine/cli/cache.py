@@ -78,7 +78,7 @@ def clear(ctx: click.Context, project: Path | None) -> int:
 
 
 @command.command("why")
-@click.argument("subject", metavar="KEY|TASK|FILE::NODE")
+@click.argument("target", metavar="KEY|TASK|FILE::NODE")
 @click.option("--bundle", "bundles", multiple=True, help="The bundle; by default those that the cache has it with.")
 @click.option("--param", "params", multiple=True, metavar="K=V", help="A value for a param of the bundle.")
 @click.option("--model", help="The model, as of engine run.")
@@ -89,7 +89,7 @@ def clear(ctx: click.Context, project: Path | None) -> int:
 @project_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.pass_context
-def why(ctx: click.Context, /, subject: str, project: Path | None, as_json: bool, **options: Any) -> int:
+def why(ctx: click.Context, /, target: str, project: Path | None, as_json: bool, **options: Any) -> int:
     """Say what differs between a task as it is now and the nearest result in the cache.
 
     A task is named by its id, or by FILE::NODE; what is not said is as in the newest run that had it. A KEY, or its
@@ -101,7 +101,7 @@ def why(ctx: click.Context, /, subject: str, project: Path | None, as_json: bool
     if options["params"]:
         given["params"] = parse_params(options["params"])
     try:
-        found = asyncio.run(_app(ctx, project).why(subject, given))
+        found = asyncio.run(_app(ctx, project).why(target, given))
     except BundleError as exc:
         from engine.cli.console import report_findings
 
