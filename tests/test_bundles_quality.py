@@ -97,7 +97,6 @@ async def test_every_function_of_a_module_keeps_its_meaning(module: ModuleType) 
                 "line_length": 100,
                 "strict": False,
                 "file_path": "code.py",
-                "start_line": line,
             }
             result = await runner.run(tool.script, inputs, externals, tool.spec.limits)
             assert result["outcome"] == "success", (line, result)

@@ -143,7 +143,9 @@ METADATA = (
     ("manifest", "tool", "expected"),
     [
         ("", TOOL.replace("@external", 'start_line: int = Input("start_line")\n\n@external', 1), ("start_line",)),
-        ("", METADATA, POSITIONS),
+        ("", METADATA, ()),
+        ("", METADATA.replace("['name']", "['start_line']"), ("start_line",)),
+        ("", METADATA.replace("(await get_node_metadata())['name']", "str(await get_node_metadata())"), POSITIONS),
         ("    bind: {comment: 'node.end_line|string'}\n", TOOL, ("end_line",)),
         ("    bind: {comment: node.name}\n", TOOL, ()),
     ],
