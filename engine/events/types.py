@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from engine.messages import Usage
@@ -34,11 +34,12 @@ class Event:
         data = {name: getattr(self, name) for name in names}
         usage = data.get("usage")
         if usage is not None:
-            data["usage"] = asdict(usage)
+            data["usage"] = {name: getattr(usage, name) for name in _COUNTS}
         return data
 
 
 _NAMES: dict[type[Event], tuple[str, ...]] = {}
+_COUNTS = tuple(each.name for each in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
