@@ -111,7 +111,6 @@ async def offer_all(store: ChangeStore, run_id: str, results: Sequence[TaskResul
 
 
 def slim(store: ChangeStore, run_id: str, result: TaskResult) -> TaskResult:
-    """Leave the contents of changes to the store."""
-    if not result.changes:
-        return result
-    return replace(result, changes=StoredChanges(store, run_id, result.task.task_id, len(result.changes)))
+    """Leave the contents of changes to the store, and what a task read to the cache, which has it by now."""
+    kept = StoredChanges(store, run_id, result.task.task_id, len(result.changes)) if result.changes else ()
+    return replace(result, changes=kept, record=None)

@@ -86,7 +86,8 @@ class FreshRunner:
         node = await self._sources.now(task)
         if node is None:
             return gone(task)
-        return await self._runner.run(task if node is task.node else replace(task, node=node), bus, run_id)
+        # An equal node is not kept a second time.
+        return await self._runner.run(task if node == task.node else replace(task, node=node), bus, run_id)
 
 
 def gone(task: Task, way_out: str = "") -> TaskResult:

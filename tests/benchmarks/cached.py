@@ -68,7 +68,7 @@ def total_{n}(items: list[dict[str, float]], limit: float = {n}.0) -> dict[str, 
 def run(scale: Scale) -> list[Row]:
     count = scale.pick(10_000, 40)
     with tempfile.TemporaryDirectory() as name, instant_server() as url:
-        project, bundle = _project(Path(name, "project"), count), _bundle(Path(name, "docs"))
+        project, bundle = make_functions(Path(name, "project"), count), make_docs_bundle(Path(name, "docs"))
         command = [*engine(), "--quiet", "run", str(bundle), "-t", "src", "--base-url", url]
         _spawn(command, project)  # fills the cache
         _check(_spawn([*command, "--json"], project, read=True), count)
@@ -91,17 +91,19 @@ def run(scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-def _project(folder: Path, count: int) -> Path:
+def make_functions(folder: Path, count: int, per_file: int = _PER_FILE) -> Path:
+    """Make a project of so many functions."""
     files = {
         f"src/package_{number // 50}/module_{number}.py": "\n\n".join(
-            _FUNCTION.format(n=number * _PER_FILE + one) for one in range(_PER_FILE)
+            _FUNCTION.format(n=number * per_file + one) for one in range(per_file)
         )
-        for number in range(count // _PER_FILE)
+        for number in range(count // per_file)
     }
     return make_project(folder, files)
 
 
-def _bundle(folder: Path) -> Path:
+def make_docs_bundle(folder: Path) -> Path:
+    """Make a bundle that answers in one turn."""
     for name, text in {"bundle.yaml": _MANIFEST, "tools/write_docstring.pym": _TOOL}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
