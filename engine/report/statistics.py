@@ -33,7 +33,8 @@ class Spread:
 def spread(name: str, values: Sequence[float]) -> Spread:
     """Sum up measurements; there must be one at least."""
     ranked = sorted(values)
-    return Spread(name, len(ranked), *(percentile(ranked, share) for share in (0.1, 0.5, 0.9, 0.99)), ranked[-1])
+    p10, p50, p90, p99 = (percentile(ranked, share) for share in (0.1, 0.5, 0.9, 0.99))
+    return Spread(name, len(ranked), p10, p50, p90, p99, ranked[-1])
 
 
 def percentile(ranked: Sequence[float], share: float) -> float:

@@ -75,14 +75,15 @@ def _connect(ray: Any, address: str | None) -> None:
 
 def _find(address: str | None) -> str | None:
     """Return the address that Ray would choose; None where it finds no cluster."""
-    from ray._private.services import get_ray_address_from_environment
+    from ray._private import services
 
+    find: Any = services.get_ray_address_from_environment  # its annotations leave out that it takes None
     named: str | None = None
     if address not in (None, "auto"):
         named = address
     else:
         with contextlib.suppress(ConnectionError):
-            named = get_ray_address_from_environment(address, None)
+            named = find(address, None)
     if named is not None and named.startswith("ray://"):
         raise ConfigError(
             f"{named} is the address of a Ray client (run.ray in engine.yaml, or RAY_ADDRESS): start the run on a "

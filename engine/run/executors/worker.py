@@ -139,7 +139,8 @@ class Worker:
         self._stack.push_async_callback(backend.aclose)
         await prepare(backend, assignments)
         scripts = await self._stack.enter_async_context(ScriptRunner())
-        services, given_up = Services(setup.root, backend, scripts, prices=setup.prices), str
+        services = Services(setup.root, backend, scripts, prices=setup.prices)
+        given_up: Callable[[], str] = str
         if backend.name != "embedded":
             paced = PacedBackend(backend, setup.concurrency, outage=setup.outage)
             services = replace(services, backend=await self._stack.enter_async_context(paced))
