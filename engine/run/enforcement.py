@@ -23,10 +23,12 @@ class Findings:
 
     Attributes:
         bare: Names of the bundles that are asked for without their constraint, since the server cannot take it.
+        ignored: Names of the bundles whose constraint the server takes and does not heed.
         notes: What is not in force, a line each.
     """
 
     bare: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -79,8 +81,7 @@ class Enforcer:
                     f"all the same"
                 )
             findings.notes.append(f"bundle '{name}' runs unconstrained: {problem}")
-            if bare:
-                findings.bare.add(name)
+            (findings.bare if bare else findings.ignored).add(name)
         return findings
 
     async def _problem(self, assignment: Assignment) -> tuple[str | None, str, bool]:

@@ -138,6 +138,8 @@ class Session:
             left_out = await prepare(backend, needed)
             findings = await self._enforcer.check(needed)
             self.plan = self.plan.without_constraints(findings.bare)
+            if self._cache is not None:
+                self._cache.leave_out(findings.ignored)
             if findings.bare and self._cache is not None:
                 self.plan = await self._cache.planned(self.plan)
             self._checked = (*left_out, *findings.notes, *filter(None, [self.cache_problem]))

@@ -49,6 +49,7 @@ class RunCache:
         self._scenes: dict[int, tuple[Assignment, Scene | None]] = {}
         self._writer = CacheWriter(self._cache)
         self._said: str | None = None
+        self._left_out: set[str] = set()
         self._asking = asyncio.Lock()
 
     @property
@@ -98,11 +99,17 @@ class RunCache:
             if results:
                 yield results
 
+    def leave_out(self, bundles: Iterable[str]) -> None:
+        """Keep nothing of these bundles: the server does not heed their constraint, and the key says that it does."""
+        self._left_out.update(bundles)
+
     async def keep(self, result: TaskResult) -> None:
         """Keep the result of a task that finished; others, and those of which nobody knows what they read, are not."""
         record, task = result.record, result.task
         kept = result.outcome == "finished" and not result.cached and all(check.passed for check in result.checks)
         if self._said or not kept or record is None or record.untracked or why_uncachable(task.bundle):
+            return
+        if task.bundle.name in self._left_out:
             return
         try:
             await self._know([task.assignment])
