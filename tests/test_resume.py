@@ -336,6 +336,19 @@ async def test_an_operation_that_is_gone_is_refused(bundle, project, server) -> 
         await resumed(App(project))
 
 
+async def test_changed_settings_are_refused_or_noted(bundle, project, server) -> None:
+    shutil.copytree(bundle, project / "bundles/note")
+    (project / "engine.yaml").write_text("operations: {notes: {bundle: note, plugin: qwen}}\n")
+    await interrupted(App(project), RunRequest([], [project / "src"], base_url=server.api, concurrency=1))
+    (project / "engine.yaml").write_text("operations: {notes: {bundle: note, plugin: smollm}}\n")
+    with pytest.raises(ConfigError, match="changed the plugin of 'notes' since it started"):
+        await resumed(App(project))
+    result, seen = await resumed(App(project), ResumeRequest(changed_bundles=True))
+    assert result.count("finished") == 3
+    (event,) = [event for event in seen.events if event.type == "run:resumed"]
+    assert event.notes == ("the plugin of 'notes' changed since the run started",)
+
+
 async def test_a_run_goes_on_once(bundle, app, server) -> None:
     await interrupted(app, request_of(bundle, app, server))
     async with app.resume():

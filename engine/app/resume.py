@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.app.choices import Wanted
     from engine.backends import Backend
     from engine.events import TaskRow
-    from engine.run import Plan
+    from engine.run import Assignment, Plan
     from engine.run.resume import Past
 
 
@@ -85,12 +85,40 @@ class Resumption:
         if not self.past.planned:
             return replace(await self._app.plan(request, wanted, backend), resumed=resumed)
         assignments = [self._app.choices.assignment(one, request, backend) for one in wanted]
+        if self.past.left:
+            resumed = replace(resumed, notes=(*self.notes, *self._compare_settings(assignments)))
         accepting = {(one.operation, one.bundle.name) for one in assignments if one.auto_accept}
         resumed = replace(resumed, auto_accept=lambda row: (row.operation, row.bundle) in accepting)
         project = Project(self._app.root, self._app.log_path, ChangeStore(self._app.root))
         return await plan_left(
             self.past, assignments, project, resumed, when_gone="engine run takes the nodes as they are now"
         )
+
+    def _compare_settings(self, assignments: Sequence[Assignment]) -> tuple[str, ...]:
+        """Return what is to be noted of settings of engine.yaml that are not what they were.
+
+        Raises:
+            ConfigError: There are some, and nobody said to go on with them.
+        """
+        from engine.run.recording import in_force
+
+        settings = self.past.record.summary.get("settings")
+        was = settings.get("in_force") if isinstance(settings, Mapping) else None
+        if not isinstance(was, Mapping):
+            return ()
+        now = in_force(assignments)
+        changed = [
+            f"{what} of '{name}'"
+            for name, values in now.items()
+            for what, value in values.items()
+            if isinstance(was.get(name), Mapping) and was[name].get(what) != value
+        ]
+        if changed and not self._how.changed_bundles:
+            raise ConfigError(
+                f"run {self.past.run_id} cannot go on: engine.yaml changed the {', '.join(changed)} since it started; "
+                "start a new run with engine run, change it back, or go on with what is there now: --changed-bundles"
+            )
+        return tuple(f"the {one} changed since the run started" for one in changed)
 
     def _ended(self) -> list[TaskRow]:
         left = {row.task_id for row in self.past.left}

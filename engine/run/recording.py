@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from engine.events import EventLog, TaskRow
-from engine.run.plan import Task
+from engine.events.encode import dump, load
+from engine.run.plan import Assignment, Task
 
 
 class PlanRows:
@@ -24,14 +29,30 @@ class PlanRows:
         return (plan_row(self._run_id, place, task) for place, task in enumerate(self._tasks))
 
 
+def in_force(assignments: Sequence[Assignment]) -> dict[str, dict[str, Any]]:
+    """Return what determines the replies besides the bundles, by operation or bundle, as JSON values."""
+    found = {
+        one.operation or one.bundle.name: {
+            "model": one.model,
+            "plugin": one.plugin.name,
+            "adapter": one.adapter if one.adapters else "none",
+            "seed": one.seed,
+            "params": dict(one.params),
+        }
+        for one in assignments
+    }
+    return load(dump(found))
+
+
 async def record_plan(log: EventLog, run_id: str, tasks: Sequence[Task]) -> None:
-    """Store a row for each task; when this returns, they are in the file.
+    """Store a row for each task; when this returns, they are on the disk, as is all that was logged before.
 
     Raises:
         LogError: The log cannot be written.
     """
     log.plan(PlanRows(run_id, tasks))
     await asyncio.to_thread(log.flush)
+    await asyncio.to_thread(_sync, log.path)
 
 
 def plan_row(run_id: str, place: int, task: Task) -> TaskRow:
@@ -49,3 +70,9 @@ def plan_row(run_id: str, place: int, task: Task) -> TaskRow:
         node.file_path,
         node.start_line,
     )
+
+
+def _sync(path: Path) -> None:
+    """Have the log survive a power cut from here on: without its plan a run cannot be gone on with."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)")  # syncs the log's own files, waits for nobody

@@ -24,7 +24,7 @@ from engine.run.execute import Executor, LocalRunner, Schedule, TaskRunner
 from engine.run.housekeeping import tidying
 from engine.run.offering import Mirror, Offering, Recorder, offer_all, offer_one, slim
 from engine.run.plan import Task
-from engine.run.recording import record_plan
+from engine.run.recording import in_force, record_plan
 from engine.run.render import Rendered, render_task
 from engine.run.results import NOTHING_EARLIER, Earlier, RunResult, StoredChanges, run_finished
 from engine.run.review import Review
@@ -305,7 +305,7 @@ class Session:
             run_id=self.run_id,
             bundles=tuple(assignment.bundle.name for assignment in plan.assignments),
             targets=tuple(settings.targets),
-            settings={**settings.described, "apply": apply},
+            settings={**settings.described, "apply": apply, "in_force": in_force(plan.assignments)},
             request=settings.request,
             digests={assignment.bundle.name: assignment.bundle.digest for assignment in plan.assignments},
         )
