@@ -27,6 +27,8 @@ from engine.run.task import TaskResult
 
 # The CPUs of a worker that computes itself; one that only waits for a server needs one.
 _COMPUTES = 4
+# How often a task may find a worker dead before it could begin.
+_MISSES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class RayRunner:
         """Run one task; when its worker dies, again on another one."""
         from ray.exceptions import RayError
 
-        lost = 0
+        lost = missed = 0
         while True:
             seat = await self._pool.take()
             visit = Visit(seat, self._services, bus, run_id, task)
@@ -140,11 +142,12 @@ class RayRunner:
                 result = await visit.run(await self._order(task, run_id))
             except RayError as exc:
                 self._pool.lost(seat)
-                lost += 1
                 why = f"the worker on {seat.host} was lost: {type(exc).__name__}"
+                # One that was dead before it had begun, as where a whole machine went, was no try of the task.
+                missed, lost = missed + (not visit.begun), lost + visit.begun
                 await visit.lost(why)
-                if lost >= self._attempts:
-                    return TaskResult(task, "failed", "error", error=why, attempts=lost)
+                if lost >= self._attempts or missed >= _MISSES:
+                    return TaskResult(task, "failed", "error", error=why, attempts=max(lost, 1))
             else:
                 if result.reason == SERVER and result.outcome == "stopped":
                     self.on_given_up(result.error or "the server is away")

@@ -23,7 +23,7 @@ _LAST_WORDS = 5.0
 
 
 class Visit:
-    """One try of a task on one worker.
+    """One try of a task on one worker; `begun` tells whether that has said anything of it.
 
     Args:
         seat: The worker.
@@ -37,6 +37,7 @@ class Visit:
         self._seat, self._services, self._bus, self._run_id, self._task = seat, services, bus, run_id, task
         self._desk = BudgetDesk(services.budget, self._send) if services.budget is not None else None
         self._asked: ModelRequested | None = None
+        self.begun = False
 
     async def run(self, order: Order) -> TaskResult:
         """Have the worker run the task; cancellation stops it there, and passes through.
@@ -59,6 +60,8 @@ class Visit:
 
     async def lost(self, why: str) -> None:
         """Log that the worker died; what its requests used is not known, so all that was reserved counts."""
+        if not self.begun:
+            return
         error = ErrorOccurred(run_id=self._run_id, task_id=self._task.task_id, error_type="lost", message=why)
         await self._bus.emit(error)
         await self._forfeit(why)
@@ -72,6 +75,7 @@ class Visit:
         """Tell what comes, until the result; None where the task was cancelled."""
         async for reference in stream:
             said = await reference
+            self.begun = True
             if isinstance(said, TaskResult):
                 return replace(said, task=self._task)
             if isinstance(said, OtherFile):
