@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +34,7 @@ CACHE = Path(".engine", "cache.db")
 """The cache's file, relative to the project's root."""
 
 _CHUNK = 500
+_LOOKED_UP = 2000  # tasks whose entries are in memory at once
 
 
 class RunCache:
@@ -153,19 +154,23 @@ class RunCache:
         return self._scenes[id(assignment)][1]
 
     def _look(self, tasks: Sequence[Task]) -> dict[str, Hit]:
-        keys = {}
+        holds = Holds(self._services.root)
+        hits: dict[str, Hit] = {}
+        for part in chunks(tasks, _LOOKED_UP):
+            hits.update(self._look_at(part, holds))
+        return hits
+
+    def _look_at(self, tasks: Sequence[Task], holds: Holds) -> Iterator[tuple[str, Hit]]:
+        keys: dict[str, str] = {}
         for task in tasks:
             scene = self._scene(task.assignment)
             if scene is not None:
                 keys[task.task_id] = make_key(task, scene).digest
         found = self._found(keys.values())
-        holds = Holds(self._services.root)
-        hits = {}
         for task in tasks:
             entry = _match(task, found.get(keys.get(task.task_id, ""), ()), holds)
             if entry is not None:
-                hits[task.task_id] = entry.as_hit()
-        return hits
+                yield task.task_id, entry.as_hit()
 
     def _found(self, keys: Iterable[str]) -> dict[str, list[Entry]]:
         try:
