@@ -486,6 +486,23 @@ def lose_tail(app: App, kept: float) -> None:
         database.execute("UPDATE runs SET status = 'running', ended = NULL, pid = 1, born = 'x'")
 
 
+async def test_what_the_log_heard_of_is_not_told_again(bundle, app, server) -> None:
+    """The process died between the event of a change and that of its task's end."""
+    async with app.session(request_of(bundle, app, server)) as session:
+        await session.run()
+    with contextlib.closing(sqlite3.connect(app.log_path)) as database, database:
+        (seq,) = database.execute("SELECT max(seq) FROM events WHERE type = 'change:offered'").fetchone()
+        database.execute("DELETE FROM events WHERE seq > ?", (seq,))
+        database.execute("UPDATE tasks SET state = 'running', changes = 0 WHERE place = 2")
+        database.execute("UPDATE runs SET status = 'running', ended = NULL, pid = 1, born = 'x'")
+    asked = len(server.bodies)
+    result, seen = await resumed(app)
+    assert (result.status, result.change_count, len(server.bodies)) == ("finished", 3, asked)
+    assert [event.type for event in seen.events] == ["run:resumed", "task:finished", "run:finished"]
+    (end,) = seen.of(TaskFinished)
+    assert (end.reason, end.turns, end.usage.prompt_tokens, end.summary) == ("offered", 1, 7, "does it")
+
+
 async def test_a_server_that_dies_and_comes_back(bundle, app, server) -> None:
     server.chat = [ok_once, *[fails(503, "gone")] * 60]
     (app.root / "engine.yaml").write_text("run: {retries: 0, attempts: 1}\n")

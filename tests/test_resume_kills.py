@@ -11,6 +11,7 @@ from resume_parts import (
     Trigger,
     check_databases,
     ends,
+    events_of,
     kill_now_and_then,
     launcher,
     many_functions,
@@ -58,6 +59,8 @@ def compare(project: Path, expected: State) -> None:
     assert found.files == expected.files
     assert found.summary == expected.summary
     assert set(ends(project).values()) == {1}
+    offered = [(event["task_id"], event["file"]) for event in events_of(project) if event["type"] == "change:offered"]
+    assert len(offered) == len(set(offered))
 
 
 _kills: list[int] = []

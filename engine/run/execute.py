@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from engine.events import Bus, ChangeOffered, TaskFinished, TaskStarted
@@ -198,10 +198,17 @@ class Executor:
             raise
         await self.finish(result)
 
-    async def finish(self, result: TaskResult) -> None:
-        """Tell of a task's end, and keep its result."""
+    async def finish(self, result: TaskResult, told: Collection[str] = ()) -> None:
+        """Tell of a task's end, and keep its result.
+
+        Args:
+            result: What came of the task.
+            told: Files of its changes that were told of before.
+        """
         ids: dict[str, Any] = {"run_id": self._run_id, "task_id": result.task.task_id}
         for change in result.changes:
+            if change.path in told:
+                continue
             size: dict[str, Any] = {"added": change.added, "removed": change.removed}
             passed = all(check.passed for check in result.checks)
             await self._bus.emit(ChangeOffered(**ids, file=change.path, kind=change.kind, **size, passed=passed))

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.discovery import CodeNode, Discovery, discover_async, language_of
 from engine.events import TaskRow
 from engine.run.plan import Assignment, Task
-from engine.run.resume import Past, Resumed
+from engine.run.resume import Past, Resumed, Settled
 from engine.run.run_plan import Plan
 from engine.run.settled import settled_results
 from engine.run.sources import gone
@@ -58,19 +58,20 @@ async def plan_left(
     found = [await _find(project.root, rows, query) for query, rows in _by_query(open_rows, by_key).items()]
     nodes = {(query, node.node_id): node for query, part in found for node in part.nodes}
     tasks: list[Task] = []
-    settled: list[TaskResult] = []
+    settled: list[Settled] = []
     for row in past.left:
         assignment = by_key.get(_key(row))
         node = nodes.get((assignment.bundle.query, row.node_id)) if assignment is not None else None
         stand_in = Task(row.task_id, assignment or assignments[0], _remembered(row))
         if row.task_id in offered:
-            settled.append(replace(offered[row.task_id], task=stand_in))
+            known = offered[row.task_id]
+            settled.append(replace(known, result=replace(known.result, task=stand_in)))
         elif assignment is None or node is None:
-            settled.append(gone(stand_in, when_gone))
+            settled.append(Settled(gone(stand_in, when_gone)))
         else:
             tasks.append(Task(row.task_id, assignment, node))
     parts = tuple(part for _, part in found)
-    ends = {result.task.task_id: result for result in settled}
+    ends = {one.result.task.task_id: one.result for one in settled}
     over = [_at_end(row, ends[row.task_id]) for row in past.left if row.task_id in ends]
     resumed = replace(resumed, settled=tuple(settled), rows=lambda: [*before(), *over])
     return Plan(tuple(assignments), parts, tuple(tasks), resumed=resumed)

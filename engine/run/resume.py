@@ -60,6 +60,19 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What a task came to that need not run.
+
+    Attributes:
+        result: Its result.
+        told: The files of its changes that the log has heard of.
+    """
+
+    result: TaskResult
+    told: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """What a session goes on with.
 
@@ -72,7 +85,7 @@ class Resumed:
     """
 
     past: Past
-    settled: tuple[TaskResult, ...] = ()
+    settled: tuple[Settled, ...] = ()
     notes: tuple[str, ...] = ()
     rows: Callable[[], Sequence[TaskRow]] = field(default=tuple, repr=False)
     auto_accept: Callable[[TaskRow], bool] = field(default=lambda row: False, repr=False)  # noqa: ARG005 - of any row

@@ -186,8 +186,8 @@ class Session:
             executor = Executor(runner, bus, self.run_id, offer=offer, keep=keep)
             try:
                 async with log.guarding():
-                    for result in self.plan.resumed.settled if self.plan.resumed else ():
-                        await executor.finish(result)
+                    for one in self.plan.resumed.settled if self.plan.resumed else ():
+                        await executor.finish(one.result, one.told)
                     left = await self._take(executor, store)
                     reached = self._status(await executor.run(self._make_schedule(left), self._settings.seconds))
                     decisions = await self._accept(bus, store, everything=apply)

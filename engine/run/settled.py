@@ -13,7 +13,7 @@ from engine.events.schema import connect_reader
 from engine.messages import Usage
 from engine.run.checks import CheckResult
 from engine.run.results import StoredChanges
-from engine.run.resume import Past
+from engine.run.resume import Past, Settled
 from engine.run.task import TaskResult
 from engine.workspace import ChangeHead, ChangeStore
 
@@ -24,8 +24,8 @@ _Told = tuple[str, float, Mapping[str, Any]]
 """An event's type, time and fields."""
 
 
-def settled_results(past: Past, log: Path, store: ChangeStore) -> dict[str, TaskResult]:
-    """Return what tasks that are left came to already, by their ids; `task` is not filled in.
+def settled_results(past: Past, log: Path, store: ChangeStore) -> dict[str, Settled]:
+    """Return what tasks that are left came to already, by their ids; the `task` of a result is not filled in.
 
     A change is stored durably before the log is told, so that a process, or a whole machine, may die in between. Such a
     task is not run again: what it offered may have been accepted by now.
@@ -44,7 +44,13 @@ def settled_results(past: Past, log: Path, store: ChangeStore) -> dict[str, Task
     # person took it all the same.
     whole = {task_id: heads for task_id, heads in offers.items() if all(_counts(head) for head in heads)}
     told = last_tries(log, past.run_id, whole) if whole else {}
-    return {task_id: _result(past.run_id, store, heads, told.get(task_id, ())) for task_id, heads in whole.items()}
+    return {
+        task_id: Settled(
+            _result(past.run_id, store, heads, told.get(task_id, ())),
+            frozenset(str(data.get("file")) for kind, _, data in told.get(task_id, ()) if kind == "change:offered"),
+        )
+        for task_id, heads in whole.items()
+    }
 
 
 def _counts(head: ChangeHead) -> bool:
