@@ -72,6 +72,14 @@ ROWS = {
         "engine top, attaching to a run of 500 tasks",
         "a frame of the live view, 64 tasks in flight of 10,000",
     ],
+    "tasks": [
+        f"{way}, {at_once} at once, beside {peer}"
+        for way in ("plain", "streaming")
+        for at_once in (1, 64)
+        for peer in ("openai SDK", "openai[aiohttp], raw responses", "Pydantic AI", "LangGraph")
+    ],
+    "cached": ["engine run, 40 tasks, all from the cache", "CPU of it"],
+    "resume": ["200 tasks, 20 left", "peak of a run of 200 tasks"],
     "eventlog": [
         "events per second, until stored",
         "CPU per event",
@@ -83,6 +91,7 @@ ROWS = {
     ],
 }
 
+PEERS = {"Pydantic AI": "pydantic_ai", "LangGraph": "langgraph"}
 NEED_A_MODEL = ("embedded", "grammar", "constrained", "throughput")
 
 
@@ -91,7 +100,7 @@ def check(name: str) -> None:
     assert len(rows) == len(ROWS[name])
     for row, expected in zip(rows, ROWS[name], strict=True):
         assert expected in row.name
-        if (row.peer == "Pydantic AI" and not find_spec("pydantic_ai")) or row.name.startswith("vLLM"):
+        if not find_spec(PEERS.get(row.peer or "", "engine")) or row.name.startswith("vLLM"):
             assert row.ours is None
             assert "left out" in row.note
             continue

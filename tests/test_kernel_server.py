@@ -54,7 +54,7 @@ async def test_a_server_that_is_not_there_is_the_error_of_the_run():
         pass
     async with Kernel(KernelConfig(base_url=url, timeout=0.2), PLUGIN, [tool()]) as kernel:
         result = await kernel.run(PROMPT)
-    assert result.termination_reason == "error"
+    assert result.termination_reason == "server"
     assert url in result.error
 
 

@@ -133,7 +133,8 @@ def _first_request(project: Path, log: Path, folder: Path) -> Sample:
         server.text = text
         argv = [*engine(), "resume", "--project", str(project), "--base-url", server.api]
         began = time.perf_counter()
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=(folder / "err.txt").open("w"))
+        with (folder / "err.txt").open("w") as said:
+            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=said)
         while not came:
             if process.poll() is not None:
                 raise RuntimeError(f"engine resume ended early: {(folder / 'err.txt').read_text()[-2000:]}")
