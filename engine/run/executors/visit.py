@@ -60,10 +60,9 @@ class Visit:
 
     async def lost(self, why: str) -> None:
         """Log that the worker died; what its requests used is not known, so all that was reserved counts."""
-        if not self.begun:
-            return
-        error = ErrorOccurred(run_id=self._run_id, task_id=self._task.task_id, error_type="lost", message=why)
-        await self._bus.emit(error)
+        if self.begun:
+            task_id = self._task.task_id
+            await self._bus.emit(ErrorOccurred(run_id=self._run_id, task_id=task_id, error_type="lost", message=why))
         await self._forfeit(why)
 
     def close(self) -> None:
