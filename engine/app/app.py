@@ -268,7 +268,8 @@ class App:
                 stack.push_async_callback(used.aclose)
             scripts = await stack.enter_async_context(ScriptRunner())
             prices = Prices(self.config.prices) if self.config.prices else None
-            services = Services(self.root, used, scripts, run_pool(self.config, request.budget), prices)
+            recorded = self.choices.cache(request) is not None
+            services = Services(self.root, used, scripts, run_pool(self.config, request.budget), prices, recorded)
             since = time.time_ns()
             made = replace(await plan(request, wanted, used), since=since)
             settings = self.choices.settings(request, used)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,7 @@ class Connection:
         self._direct = direct
         self._timeout = timeout
         self._client: AsyncOpenAI | None = None
+        self._mark, self._count = secrets.token_hex(8), itertools.count()
 
     @property
     def shown(self) -> str:
@@ -61,7 +64,8 @@ class Connection:
         """Send JSON to a path below the API's URL, or to a full URL, and return the parsed answer."""
         import httpx2
 
-        return _parse(await self.open().post(path, content=_json(body), cast_to=httpx2.Response))
+        options = self._options()
+        return _parse(await self.open().post(path, content=_json(body), cast_to=httpx2.Response, options=options))
 
     async def stream(
         self, path: str, body: Mapping[str, Any], *, once: bool = False
@@ -82,7 +86,9 @@ class Connection:
         import httpx2
         from openai import APIConnectionError
 
-        options: Any = {"headers": {"Connection": "close"}} if once else {}
+        options = self._options()
+        if once:
+            options["headers"] = {"Connection": "close"}
         response = await self.open().post(
             path, content=_json(body), cast_to=httpx2.Response, options=options, stream=True
         )
@@ -130,6 +136,10 @@ class Connection:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    def _options(self) -> Any:
+        """Return the options of a request: a key of its own, for which the SDK else asks the system for randomness."""
+        return {"idempotency_key": f"{self._mark}-{next(self._count)}"}
 
     def open(self) -> AsyncOpenAI:
         """Return the SDK's client, made on first use.

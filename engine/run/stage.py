@@ -32,6 +32,7 @@ class Services:
         scripts: Runs `.pym` scripts.
         budget: What they may use together; None sets no limit.
         prices: What tokens cost; None where nothing is declared.
+        recorded: Whether results say what they depend on, for the cache.
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Services:
     scripts: ScriptRunner
     budget: SharedBudget | None = None
     prices: Prices | None = None
+    recorded: bool = True
 
 
 class Stage(contextlib.AbstractAsyncContextManager["Stage"]):

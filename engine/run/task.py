@@ -141,10 +141,15 @@ async def _result(stage: Stage, outcome: KernelResult) -> TaskResult:
         turns=outcome.turn_count,
         usage=outcome.usage,
         adapter=outcome.adapter,
-        record=make_record(stage.workspace, stage.editor, changes, stage.task.base) if kind == "finished" else None,
+        record=_record(stage, changes) if kind == "finished" else None,
         cost=outcome.cost,
         checks=checks,
     )
+
+
+def _record(stage: Stage, changes: Sequence[Change]) -> Record | None:
+    recorded = stage.services.recorded
+    return make_record(stage.workspace, stage.editor, changes, stage.task.base) if recorded else None
 
 
 class TurnContext:

@@ -45,6 +45,7 @@ class Workspace:
         self._project = project or Project(root, permissions)
         self.root = self._project.root
         self._seen: dict[str, State] = {}
+        self._plain: set[str] = set()  # paths that lead where they say: for a task they go on to, as contents do
         self._written: dict[str, State] = {}
         self._lock = threading.RLock()
 
@@ -236,6 +237,8 @@ class Workspace:
         return name
 
     def _normalised(self, path: str) -> str:
+        if path in self._plain:
+            return path
         try:
             name = self._project.normalised(path)
         except WorkspaceError as error:
@@ -243,6 +246,8 @@ class Workspace:
             raise
         if name != path:
             self.reads.note("link", path, lambda: name)
+        else:
+            self._plain.add(path)
         return name
 
     def _readable(self, path: str) -> str:

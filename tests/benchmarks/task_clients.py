@@ -69,15 +69,17 @@ class EngineTasks:
     async def work(self, count: int, at_once: int) -> tuple[float, dict[str, float]]:
         from engine.app import App, RunRequest
         from engine.manifest import EngineConfig
+        from engine.manifest.engine_model import RunSpec
 
         self._grow(count)
         began = time.process_time()
-        request = RunRequest([self._bundle], [self._project], concurrency=at_once, limit=count, cache=False)
-        async with App(self._project, EngineConfig()).session(request, backend=self._backend) as session:
+        config = EngineConfig(run=RunSpec(cache=False))
+        request = RunRequest([self._bundle], [self._project], concurrency=at_once, limit=count)
+        async with App(self._project, config).session(request, backend=self._backend) as session:
             await session.check()
             planned = time.process_time() - began
             result = await session.run()
-        if result.count("finished") != count or len(result.changes) != count:
+        if result.count("finished") != count or result.change_count != count:
             raise RuntimeError(f"not all tasks finished: {result.status}: {[one.error for one in result.tasks][:3]}")
         own = time.process_time() - began
         return count, {"own": own, "planned": planned}
