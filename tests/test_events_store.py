@@ -318,3 +318,14 @@ def test_a_process_that_dies_between_two_others_leaves_no_gap(path):
     with LogReader(path) as reader:
         numbers = [event["seq"] for event in reader.events("r")]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_run_that_did_not_end_is_listed_as_far_as_it_got(path):
+    with EventLog(path) as log:
+        log.append(started())
+        log.plan(planned(number) for number in range(4))
+        log.append(ended("t1", changed_files=("a.py",)))
+        log.append(ended("t2", outcome="failed"))
+    listed = engine("runs", "--project", path.parent.parent)
+    assert listed.returncode == 0, listed.stderr
+    assert "1 finished, 1 failed, 0 stopped, 1 changes, 2 left" in listed.stdout

@@ -29,5 +29,5 @@ def command(run: str | None, output: str | None, force: bool, project: Path | No
     path = Path(output or f"report-{run_id}.html")
     write_report(page, path, force=force)
     click.echo(path)
-    note(f"{len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+    note(f"{len(page.encode()) / 1000:.0f} KB; open it in a browser")
     return 0

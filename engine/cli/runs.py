@@ -20,18 +20,19 @@ from engine.cli.console import note, printable, project_option
 @click.pass_context
 def runs(context: click.Context, /, project: Path | None, as_json: bool, limit: int) -> int:
     """List the runs of this project, newest first."""
+    from engine.cli.runs_view import run_counts
+
     if context.invoked_subcommand is not None:
         return 0
     with App.open(project).reader() as log:
         records = log.runs(limit=limit)
+        standing = {each.run_id: run_counts(each, log) for each in records if not as_json}
     if as_json:
         click.echo(json.dumps([record.as_dict() for record in records], indent=2))
         return 0
     for record in records:
         when = datetime.fromtimestamp(record.started, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-        summary = record.summary or {}
-        counts = ", ".join(f"{summary.get(key, 0)} {key}" for key in ("finished", "failed", "stopped", "changes"))
-        click.echo(printable(f"{record.run_id}  {when}  {record.status}  {counts}"))
+        click.echo(printable(f"{record.run_id}  {when}  {record.status}  {standing[record.run_id]}"))
     if not records:
         note("no runs yet: engine run BUNDLE --target PATH")
     return 0

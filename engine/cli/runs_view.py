@@ -1,4 +1,4 @@
-"""What `engine runs prune` prints."""
+"""What `engine runs` and `engine runs prune` print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ import json
 import click
 
 from engine.cli.console import count, note, printable
+from engine.events import LogReader, RunRecord
 from engine.run.housekeeping import Tidied
+
+_COUNTED = ("finished", "failed", "stopped")
+
+
+def run_counts(record: RunRecord, log: LogReader) -> str:
+    """Return what became of a run's tasks; of one that did not end, as far as it got."""
+    if record.ended is not None:
+        counts = {key: record.summary.get(key, 0) for key in (*_COUNTED, "changes")}
+        return ", ".join(f"{number} {key}" for key, number in counts.items())
+    sums = log.task_sums(record.run_id)
+    found = {key: sum(row[2] for row in sums if row[0] == key) for key in _COUNTED}
+    left = sum(row[2] for row in sums if row[0] in ("planned", "running"))
+    changes = sum(row[3] for row in sums)
+    return ", ".join([*(f"{number} {key}" for key, number in found.items()), f"{changes} changes, {left} left"])
 
 
 def print_tidied(tidied: Tidied, *, dry_run: bool, as_json: bool) -> None:

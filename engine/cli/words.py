@@ -48,7 +48,10 @@ def left(tally: Tally, now: float) -> str:
     seconds = tally.seconds_left(now)
     if seconds is None:
         return "time left unknown until the first tasks are done"
-    return f"about {duration(seconds)} left" if seconds else "done"
+    if seconds:
+        return f"about {duration(seconds)} left"
+    undone = tally.total - tally.done if tally.is_over else 0
+    return f"{undone} left to do" if undone > 0 else "done"
 
 
 def outcomes(tally: Tally) -> str:
