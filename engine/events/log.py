@@ -18,7 +18,7 @@ from engine.events.records import StoredEvent, TaskRow
 from engine.events.schema import connect
 from engine.events.task_rows import Planned, keep_true, storable
 from engine.events.types import Event, RunFinished, RunResumed, RunStarted, TaskFinished, TaskStarted
-from engine.events.writer import Writer
+from engine.events.writer import Statement, Writer
 
 _ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, NULL, 'running', '{}', ?, ?, ?)"
 _START_RUN = (
@@ -91,11 +91,13 @@ class EventLog(LogReader):
                 count = self._add_run(run_id, now)
             self._counts[run_id] = count + 1
             stored = StoredEvent(run_id, count + 1, now, event.type, task_id, text)
+            # What an event changes is put with it, so that no commit holds the one without the other.
             if isinstance(event, RunStarted | RunResumed | RunFinished):
-                self._update_run(event, stored)
-            self._writer.put(stored)
-            if isinstance(event, TaskStarted | TaskFinished):
-                self._writer.put(keep_true(event, run_id, task_id))
+                self._writer.put([stored, self._run_statement(event, stored)])
+            elif isinstance(event, TaskStarted | TaskFinished):
+                self._writer.put([stored, keep_true(event, run_id, task_id)])
+            else:
+                self._writer.put(stored)
         return stored
 
     def plan(self, rows: Iterable[TaskRow]) -> None:
@@ -154,14 +156,14 @@ class EventLog(LogReader):
         self._writer.put((_ADD_RUN, (run_id, now, *self._process)))
         return int(rows[0][0] or 0)
 
-    def _update_run(self, event: RunStarted | RunResumed | RunFinished, stored: StoredEvent) -> None:
+    def _run_statement(self, event: RunStarted | RunResumed | RunFinished, stored: StoredEvent) -> Statement:
+        """Return what keeps a run's row true to an event."""
         summary = self._summaries[stored.run_id]
         if not isinstance(event, RunResumed):
             summary.update(load(stored.text))
         if isinstance(event, RunFinished):
-            self._writer.put((_END_RUN, (stored.time, event.status, dump(summary), stored.run_id)))
-        else:
-            self._writer.put((_START_RUN, (dump(summary), *self._process, stored.run_id)))
+            return _END_RUN, (stored.time, event.status, dump(summary), stored.run_id)
+        return _START_RUN, (dump(summary), *self._process, stored.run_id)
 
 
 def _make_folder(folder: Path) -> None:

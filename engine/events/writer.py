@@ -37,7 +37,7 @@ class _Marker:
 
 
 class Writer:
-    """Commits what is put, in order, each item exactly once.
+    """Commits what is put, in order, each item exactly once; the items of one list come in the same commit.
 
     A commit that fails keeps its items and is tried again; what is still not stored when `finish` asks is its error.
     Another process may write events of the same run meanwhile: ours are then numbered after theirs, so the sequence of
@@ -56,7 +56,7 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, path: Path, patience: float) -> None:
         self._connection, self._path, self._patience = connection, path, patience
         self._identity = _identity(path)
-        self._queue: SimpleQueue[Item | _Marker] = SimpleQueue()
+        self._queue: SimpleQueue[Item | list[Item] | _Marker] = SimpleQueue()
         self._hurry = threading.Event()
         self._pending: list[Item] = []
         self._not_before = 0.0
@@ -129,10 +129,12 @@ class Writer:
                 self._sort_in(self._queue.get_nowait(), markers)
         return markers
 
-    def _sort_in(self, item: Item | _Marker, markers: list[_Marker]) -> None:
+    def _sort_in(self, item: Item | list[Item] | _Marker, markers: list[_Marker]) -> None:
         if isinstance(item, _Marker):
             markers.append(item)
             self._hurry.clear()
+        elif isinstance(item, list):
+            self._pending += item
         else:
             self._pending.append(item)
 
