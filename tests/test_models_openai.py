@@ -17,6 +17,7 @@ from engine.errors import ConfigError
 from engine.grammar import Constraint, ConstraintOptions, ToolGrammarError
 from engine.grammar.argument_check import fits
 from engine.kernel import Kernel, KernelConfig
+from engine.kernel.bounds import PromptBound
 from engine.manifest.bundle_model import Sampling, TaskLimits
 from engine.messages import Message, ToolCall, ToolResult, ToolSchema, Usage
 from engine.models import OpenAIPlugin
@@ -463,10 +464,15 @@ async def test_without_a_constraint_the_tools_are_declared_and_no_call_is_requir
 
 
 async def test_the_arguments_of_earlier_calls_count_against_the_token_limit():
-    backend = ScriptedBackend([_answer(_call("1", "echo", json.dumps({"text": "x" * 900})))], counted=900)
-    config = KernelConfig(limits=TaskLimits(tokens=1000), sampling=Sampling(max_tokens=300))
+    backend = ScriptedBackend([_answer(_call("1", "echo", json.dumps({"text": "x" * 1400})))], counted=700)
+    config = KernelConfig(limits=TaskLimits(tokens=1700), sampling=Sampling(max_tokens=300))
     await Kernel(config, PLUGIN, [PlainTool("echo", _short)], None, backend).run(PROMPT, max_turns=2)
-    assert [request.sampling.max_tokens for request in backend.requests] == [300, 1000 - 15 - 900]
+    first, second = backend.requests
+    bare = replace(first, tools=(), constraint=Constraint("none"))
+    declared = PromptBound().of(first) - PromptBound().of(bare)
+    left = 1700 - 15 - 700 - declared
+    assert [first.sampling.max_tokens, second.sampling.max_tokens] == [300, left]
+    assert 0 < left < 300
 
 
 async def _short(text):
