@@ -79,7 +79,8 @@ ROWS = {
         for peer in ("openai SDK", "openai[aiohttp], raw responses", "Pydantic AI", "LangGraph")
     ],
     "cached": ["engine run, 40 tasks, all from the cache", "CPU of it"],
-    "resume": ["200 tasks, 20 left", "peak of a run of 200 tasks"],
+    "resume": ["200 tasks, 20 left"],
+    "memory": ["peak of a run of 200 tasks"],
     "eventlog": [
         "events per second, until stored",
         "CPU per event",

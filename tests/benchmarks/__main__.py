@@ -25,7 +25,8 @@ BENCHMARKS = {
     "embedded": "tokens per second, beside bare llama.cpp",
     "cached": "engine run of 10,000 nodes from the cache, beside discovery of the same tree",
     "watching": "large runs: plan, --changed-since, the live view, engine top, each beside what it stands on",
-    "resume": "going on with 100,000 tasks that are all but done; memory of a large run",
+    "resume": "going on with 100,000 tasks that are all but done",
+    "memory": "memory of a run of 100,000 tasks",
     "eventlog": "stored events per second, beside bare sqlite3",
 }
 

@@ -11,6 +11,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from engine.manifest import EngineConfig
 from engine.messages import Message, ToolCall, Usage
 from engine.models import QwenPlugin
 from tests.benchmarks.cached import make_docs_bundle, make_functions
-from tests.benchmarks.harness import ROOT
+from tests.benchmarks.harness import ROOT, Aim, Row, Scale
 
 _CALL = QwenPlugin().format_calls([ToolCall("1", "write_docstring", {"summary": "Sum up."})])
 
@@ -62,6 +63,18 @@ class InstantBackend:
 
     async def aclose(self) -> None:
         pass
+
+
+def run(scale: Scale) -> list[Row]:
+    count = scale.pick(100_000, 200)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measured(count, Path(folder))
+    return [
+        Row(
+            "Memory", f"peak of a run of {count} tasks, answers at once", "MB", "the same, when it was planned",
+            found["peak"], found["planned"], Aim("ours", "<=", 400), f"The run took {found['seconds']:.0f} s.",
+        )
+    ]  # fmt: skip
 
 
 def measured(count: int, folder: Path) -> dict[str, float]:

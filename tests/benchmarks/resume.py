@@ -1,4 +1,4 @@
-"""Going on with a run of 100,000 tasks that are all but done, beside the command's start; and a large run's memory."""
+"""Going on with a run of 100,000 tasks that are all but done, beside the command's start."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from engine.run.recording import PlanRows
 from engine.run.resume import read_past
 from tests.benchmarks.cached import make_docs_bundle, make_functions
 from tests.benchmarks.harness import Aim, Row, Sample, Scale, in_turns, middle, ms_wall
-from tests.benchmarks.memory import measured
 from tests.benchmarks.startup import engine, spawn
 from tests.scripted_server import scripted_server
 
@@ -55,19 +54,13 @@ def run(scale: Scale) -> list[Row]:
             scale.pick(5, 1),
         )
         size = log.stat().st_size / 1e6
-        memory = measured(scale.pick(100_000, 200), folder / "memory")
     ours, other = middle(samples["resume"], ms_wall), middle(samples["help"], ms_wall)
     return [
         Row(
             "Resume", f"{count} tasks, {_LEFT} left: from the start of the process to the first request", "ms",
             "engine --help", ours, other, Aim("ours", "<=", 3000) if not scale.quick else None,
             f"Of this {middle(samples['read'], ms_wall):.0f} ms read the log ({size:.0f} MB).",
-        ),
-        Row(
-            "Memory", f"peak of a run of {count} tasks, answers at once", "MB", "the same, when it was planned",
-            memory["peak"], memory["planned"], Aim("ours", "<=", 400),
-            f"The run took {memory['seconds']:.0f} s.",
-        ),
+        )
     ]  # fmt: skip
 
 
