@@ -116,10 +116,9 @@ class Kernel(BackendOwner):
         await self._emit(
             KernelStarted, max_turns=max_turns, tools_count=len(schemas), initial_messages_count=len(messages)
         )
-        clock = asyncio.timeout(progress.budget.seconds)
+        clock = name_clock(asyncio.timeout(progress.budget.seconds))
         try:
             async with clock:
-                name_clock(clock)
                 while progress.reason is None and progress.turns < max_turns:
                     context = await provide(progress.turns + 1, progress.last_tools)
                     progress.renew(context.get("prompt"))

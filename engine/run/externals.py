@@ -35,15 +35,6 @@ def make_externals(
     Those that wait for nothing, or at most for the task's own file, are async: a plain function gets a thread.
     """
 
-    async def get_node_source() -> str:
-        return editor.source()
-
-    async def get_node_metadata() -> dict[str, Any]:
-        return node_metadata(editor.node)
-
-    async def replace_node(text: str) -> bool:
-        return editor.replace(text)
-
     async def run_json_command(cmd: str, args: list[str]) -> Any:
         result = await commands.run(cmd, args)
         try:
@@ -72,10 +63,23 @@ def make_externals(
         "file_exists": workspace.exists,
         "list_dir": workspace.list_dir,
         "search": workspace.search,
-        "get_node_source": get_node_source,
-        "get_node_metadata": get_node_metadata,
-        "replace_node": replace_node,
+        **_node_externals(editor),
         "run_command": commands.run,
         "run_json_command": run_json_command,
         "submit_result": submit_result,
     }
+
+
+def _node_externals(editor: NodeEditor) -> Mapping[str, Callable[..., Any]]:
+    """Return the externals that are about the task's node."""
+
+    async def get_node_source() -> str:
+        return editor.source()
+
+    async def get_node_metadata() -> dict[str, Any]:
+        return node_metadata(editor.node)
+
+    async def replace_node(text: str) -> bool:
+        return editor.replace(text)
+
+    return {"get_node_source": get_node_source, "get_node_metadata": get_node_metadata, "replace_node": replace_node}

@@ -10,9 +10,13 @@ from contextvars import ContextVar
 _CLOCK: ContextVar[asyncio.Timeout | None] = ContextVar("engine_task_clock", default=None)
 
 
-def name_clock(clock: asyncio.Timeout) -> None:
-    """Name the clock, already entered, of what this asyncio task does from now on; a later one takes its place."""
+def name_clock(clock: asyncio.Timeout) -> asyncio.Timeout:
+    """Name the clock of what this asyncio task does from now on, and return it; a later one takes its place.
+
+    It is to be entered before the task waits anywhere.
+    """
     _CLOCK.set(clock)
+    return clock
 
 
 @contextlib.contextmanager
