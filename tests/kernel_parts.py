@@ -124,3 +124,6 @@ class Memory:
 
     def only(self, kind):
         return [event for event in self.events if event.type == kind]
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]

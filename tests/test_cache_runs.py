@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernel_parts import ScriptedBackend
+from kernel_parts import Memory, ScriptedBackend
 from projects import MANIFEST, SOURCE, TOOL, call, make_bundle, make_project
 
 import engine
@@ -58,17 +58,6 @@ class Answers(ScriptedBackend):
         return len(self.requests)
 
 
-class Seen:
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    async def on_event(self, event: Any) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
 async def run(bundle: Path, project: Path, backend: ScriptedBackend | None = None, **more: Any) -> RunResult:
     return await engine.run(bundle, [project], project=project, backend=backend or Answers(), **more)
 
@@ -83,7 +72,7 @@ def changes_of(result: RunResult) -> dict[str, tuple[Change, ...]]:
 
 async def test_a_second_run_asks_for_nothing_and_offers_the_same(bundle, project) -> None:
     first = await run(bundle, project)
-    backend, seen = Answers(), Seen()
+    backend, seen = Answers(), Memory()
     second = await run(bundle, project, backend, observer=seen)
     assert backend.asked == 0
     assert by_node(second) == {"first": True, "second": True, "third": True}

@@ -1,6 +1,5 @@
 """The full screen of `engine dev` and its lines, on a scripted backend: every key, and text that means harm."""
 
-import asyncio
 import contextlib
 import io
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from kernel_parts import ScriptedBackend
 from projects import MANIFEST, SOURCE, call, make_project
+from screens import see, text_of
 
 from engine.tui.dev.dialogs import HELP
 from engine.tui.dev.events import Said, Validated
@@ -30,22 +30,6 @@ async def screen(bundle, project, script, *, size=(160, 50), target="src/a.py", 
         async with shown.run_test(size=size, notifications=True) as pilot:
             yield shown, pilot
         await shown.settle()
-
-
-def text_of(shown):
-    strips = shown.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
-
-
-async def see(shown, pattern, *, gone=False):
-    """Wait until the screen shows a pattern, or does not any more."""
-    try:
-        async with asyncio.timeout(15):
-            while bool(re.search(pattern, text_of(shown), re.DOTALL)) == gone:  # noqa: ASYNC110 - nobody tells of drawing
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"{'still' if gone else 'never'} {pattern}:\n{text_of(shown)}") from None
-    return text_of(shown)
 
 
 async def test_prompt_output_and_change_are_on_the_screen(bundle, project) -> None:

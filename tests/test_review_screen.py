@@ -1,6 +1,5 @@
 """The full screen of `engine review`, on a scripted backend: every key, and text that means harm."""
 
-import asyncio
 import contextlib
 import re
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 from kernel_parts import ScriptedBackend
 from projects import MANIFEST, SOURCE, TOOL, call, make_bundle, make_project
+from screens import see, text_of
 
 import engine
 from engine.app import App
@@ -50,22 +50,6 @@ async def screen_of(project, run_id, *, again=(), size=(150, 40)):
     async with shown.run_test(size=size, notifications=True) as pilot:
         yield shown, pilot
     shown.settle()
-
-
-def text_of(shown):
-    strips = shown.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
-
-
-async def see(shown, pattern, *, gone=False):
-    """Wait until the screen shows a pattern, or does not any more."""
-    try:
-        async with asyncio.timeout(15):
-            while bool(re.search(pattern, text_of(shown), re.DOTALL)) == gone:  # noqa: ASYNC110 - nobody tells of drawing
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"{'still' if gone else 'never'} {pattern}:\n{text_of(shown)}") from None
-    return text_of(shown)
 
 
 async def test_the_changes_and_the_diff_of_the_first_are_on_the_screen(bundle, project) -> None:

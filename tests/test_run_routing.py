@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernel_parts import ScriptedBackend
+from kernel_parts import Memory, ScriptedBackend
 from lora_samples import write_gguf_adapter
 from projects import MANIFEST, make_bundle, make_project
 from scripted_server import ScriptedServer
@@ -40,17 +40,6 @@ def lora(server: ScriptedServer) -> ScriptedServer:
     rows = [{"id": name, "owned_by": "vllm", "parent": "base"} for name in ("red", "blue", "green")]
     server.models = [{"id": "base", "owned_by": "vllm", "root": "org/base"}, *rows]
     return server
-
-
-class Seen:
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    async def on_event(self, event: Any) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 def asked(server: ScriptedServer) -> dict[str, list[str]]:
@@ -111,7 +100,7 @@ CASES: dict[str, tuple[dict[str, str], str, dict[str, Any], tuple[str, str]]] = 
 async def test_the_first_of_the_sources_decides(tmp_path: Path, project: Path, lora: ScriptedServer, case: str) -> None:
     declared, provider, flags, expected = CASES[case]
     bundle = bundle_of(tmp_path / "b", manifest(**declared), **({"who": provider} if provider else {}))
-    seen = Seen()
+    seen = Memory()
     flags = {"nodes": ["first", "second"], "base_url": lora.api, **flags}
     result = await engine.run(bundle, [project], project=project, observer=seen, **flags)
     assert result.status == "finished", [one.error for one in result.tasks]
@@ -167,7 +156,7 @@ async def test_an_adapter_that_nothing_routes_to_is_not_needed(
 
 
 async def test_an_adapter_that_is_left_out_is_noted(tmp_path: Path, project: Path, lora: ScriptedServer) -> None:
-    seen = Seen()
+    seen = Memory()
     bundle = make_bundle(tmp_path / "b", manifest(adapter="other"))
     await engine.run(bundle, [project], project=project, base_url=lora.api, observer=seen)
     [planned] = seen.of(RunPlanned)
@@ -325,7 +314,7 @@ async def test_the_embedded_model_changes_its_adapter_by_turn(tmp_path: Path, pr
     for seed, name in enumerate(("red", "blue"), 1):
         write_gguf_adapter(bundle / f"lora/{name}.gguf", weights, seed=seed)
     backend = EmbeddedBackend(resolve_weights("smollm2-135m-instruct"))
-    seen = Seen()
+    seen = Memory()
     try:
         await engine.run(bundle, [project], project=project, backend=backend, observer=seen, nodes=["first"])
         answered = [(event.turn, event.model, event.adapter) for event in seen.of(ModelResponded)]

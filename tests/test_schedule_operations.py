@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kernel_parts import Memory
 from projects import MANIFEST, call, make_bundle, make_project
 from scripted_server import ScriptedServer
 from test_cli import engine as command
@@ -32,17 +33,6 @@ def configure(project: Path, operations: str, run: str = "{}") -> App:
     return App.open(project)
 
 
-class Seen:
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    async def on_event(self, event: Any) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
 async def planned(app: App, *bundles: str, **settings: Any) -> list[str]:
     """The ids of a plan's tasks, with the names of their nodes in place of the ids."""
     request = RunRequest(bundles, [app.root], base_url="http://127.0.0.1:9", **settings)
@@ -50,8 +40,8 @@ async def planned(app: App, *bundles: str, **settings: Any) -> list[str]:
         return [f"{one.task_id.rsplit('-', 1)[0]} {one.node.qualified_name}" for one in session.plan.tasks]
 
 
-async def ran(app: App, server: ScriptedServer, *bundles: str, **settings: Any) -> tuple[Any, Seen]:
-    seen = Seen()
+async def ran(app: App, server: ScriptedServer, *bundles: str, **settings: Any) -> tuple[Any, Memory]:
+    seen = Memory()
     request = RunRequest(bundles, [app.root / "src"], base_url=server.api, cache=False, **settings)
     async with app.session(request) as session:
         return await session.run([seen]), seen

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kernel_parts import Memory
 from processes import descendants
 from projects import MANIFEST, TOOL, call, make_bundle, make_project
 from scripted_server import Reply, ScriptedServer, breaks_off, drips, fails, ok, raw, scripted_server, send, slow
@@ -27,17 +28,6 @@ from engine.backends import OpenAIBackend
 from engine.events import LogReader, PaceChanged, RunFinished, TaskFinished, TaskStarted
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-
-
-class Seen:
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    async def on_event(self, event: Any) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 def node_of(body: Any) -> str:
@@ -58,9 +48,9 @@ def settings(project: Path, **run: Any) -> None:
 
 async def go(
     project: Path, bundle: Path, server: ScriptedServer, *, patience: float | None = None, **asked: Any
-) -> tuple[Any, Seen, dict[str, Any]]:
+) -> tuple[Any, Memory, dict[str, Any]]:
     """Run, and see that nothing is left behind: no asyncio task, no connection."""
-    seen, before = Seen(), asyncio.all_tasks()
+    seen, before = Memory(), asyncio.all_tasks()
     request = RunRequest([bundle], [project], base_url=server.api, cache=False, **asked)
     async with contextlib.AsyncExitStack() as stack:
         backend = None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks.harness import Aim, Row, Sample, Scale, in_turns, middle, ms_cpu, ms_wall, stopwatch
 from tests.benchmarks.instant_server import instant_server
+from tests.benchmarks.samples import FUNCTION
 from tests.benchmarks.startup import engine
 from tests.projects import make_project
 
@@ -54,15 +55,6 @@ head, newline, body = (await get_node_source()).partition("\\n")
 changed = await replace_node(head + newline + '    """' + summary + '."""\\n' + body)
 {"result": changed, "summary": summary, "outcome": "success"}
 '''
-_FUNCTION = """\
-def total_{n}(items: list[dict[str, float]], limit: float = {n}.0) -> dict[str, float]:
-    totals: dict[str, float] = {{}}
-    for item in items:
-        for key, value in item.items():
-            if value > limit:
-                totals[key] = totals.get(key, 0.0) + value * {n}
-    return totals
-"""
 
 
 def run(scale: Scale) -> list[Row]:
@@ -95,7 +87,7 @@ def make_functions(folder: Path, count: int, per_file: int = _PER_FILE) -> Path:
     """Make a project of so many functions."""
     files = {
         f"src/package_{number // 50}/module_{number}.py": "\n\n".join(
-            _FUNCTION.format(n=number * per_file + one) for one in range(per_file)
+            FUNCTION.format(n=number * per_file + one) for one in range(per_file)
         )
         for number in range(count // per_file)
     }

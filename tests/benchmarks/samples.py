@@ -1,4 +1,4 @@
-"""Generated bundles to validate: a manifest of 63 lines, a template of 40, a script of 41, and no finding."""
+"""Generated bundles to validate: a manifest of 63 lines, a template of 40, a script of 41, no finding; functions."""
 
 from __future__ import annotations
 
@@ -168,3 +168,15 @@ def write_bundles(folder: Path, count: int, first: int = 1) -> None:
             target = bundle / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text.format(**values), "utf-8")
+
+
+FUNCTION = """\
+def total_{n}(items: list[dict[str, float]], limit: float = {n}.0) -> dict[str, float]:
+    totals: dict[str, float] = {{}}
+    for item in items:
+        for key, value in item.items():
+            if value > limit:
+                totals[key] = totals.get(key, 0.0) + value * {n}
+    return totals
+"""
+"""A function without a docstring; `n` makes each another one."""

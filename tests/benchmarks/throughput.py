@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.benchmarks.harness import ROOT, Aim, Row, Sample, Scale, in_turns, middle, ms_cpu, stopwatch
 from tests.benchmarks.recorder import recorder
+from tests.benchmarks.samples import FUNCTION
 from tests.benchmarks.servers import Server, llama, vllm
 from tests.benchmarks.worker import Worker, worker
 from tests.projects import make_bundle, make_project
@@ -43,15 +44,6 @@ tools:
 loop: {{max_turns: 1, termination_tool: add_comment}}
 permissions: {{read: ["**/*"], write: ["**/*.py"]}}
 checks: [parses]
-"""
-_FUNCTION = """\
-def total_{n}(items: list[dict[str, float]], limit: float = {n}.0) -> dict[str, float]:
-    totals: dict[str, float] = {{}}
-    for item in items:
-        for key, value in item.items():
-            if value > limit:
-                totals[key] = totals.get(key, 0.0) + value * {n}
-    return totals
 """
 _KINDS = ("model:requested", "task:finished")
 _STARTING = "Python, imports, discovery, the canary, the stores"
@@ -208,6 +200,6 @@ class _Command:
 
 def _files(functions: int) -> dict[str, str]:
     """Return sources with so many functions, eight in a file; their numbers sort as their places do."""
-    each, texts = 8, [_FUNCTION.format(n=1000 + number) for number in range(functions)]
+    each, texts = 8, [FUNCTION.format(n=1000 + number) for number in range(functions)]
     starts = range(0, functions, each)
     return {f"src/part_{1000 + start}.py": "\n\n".join(texts[start : start + each]) for start in starts}
