@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.errors import LogError
-from engine.events.trouble import code, log_error
+from engine.events.trouble import log_error
+from engine.sqlite import code, use_wal
 
 WAL_LIMIT = 16 * 2**20
 """Bytes that the write-ahead log keeps between two uses; while a reader holds on to the past it may be longer."""
@@ -83,7 +84,7 @@ def connect(path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS, *, tim
     with _opened(path, "mode=rwc", timeout) as connection:
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that space is given back in small steps
-        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        if not use_wal(connection, timeout):
             raise LogError(f"the event log {path} cannot use SQLite's WAL mode here; keep the project on a local disk")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")

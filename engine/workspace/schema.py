@@ -6,6 +6,9 @@ import sqlite3
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.sqlite import use_wal, way_out
+
+_PATIENCE = 30.0  # seconds to wait for another process
 
 _VERSIONS = (
     """
@@ -91,16 +94,16 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         ConfigError: A newer version of the engine wrote it, or it is no database.
     """
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        use_wal(connection, _PATIENCE)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         _migrate(connection, path)
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise ConfigError(f"{path} cannot be used: {error}; move it away to start with an empty one") from error
+        raise ConfigError(f"{path} cannot be used: {error}; {way_out(error)}") from error
     except BaseException:
         connection.close()
         raise
@@ -121,7 +124,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA user_version={len(_VERSIONS)}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from engine.sqlite import use_wal
+
 VERSION = 1
 _TABLES = """
 CREATE TABLE blobs (id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, data BLOB NOT NULL) STRICT;
@@ -75,18 +77,18 @@ def connect(path: Path, *, create: bool, patience: float = 10.0) -> sqlite3.Conn
         check_same_thread=False,
     )
     try:
-        _prepare(connection, create=create)
+        _prepare(connection, create=create, patience=patience)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, *, create: bool) -> None:
+def _prepare(connection: sqlite3.Connection, *, create: bool, patience: float) -> None:
     if create and not _version(connection):
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table; what is evicted frees the file
     connection.execute("PRAGMA trusted_schema=OFF")  # the file may have come with somebody's project
-    connection.execute("PRAGMA journal_mode=WAL")
+    use_wal(connection, patience)
     connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last entries, and nothing else
     connection.execute("PRAGMA foreign_keys=ON")
     if _version(connection) == VERSION:
@@ -99,7 +101,8 @@ def _prepare(connection: sqlite3.Connection, *, create: bool) -> None:
             _make_tables(connection)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
