@@ -161,7 +161,6 @@ def tool(runner: ScriptRunner, text: str, limits: dict[str, Any] | None = None, 
     assert found == []
     return PymTool(
         script,
-        name="demo",
         schema=ToolSchema("demo", script.description, schema),
         bound=hidden_inputs(script, entry),
         limits=ScriptLimits.model_validate(limits or {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -17,6 +17,7 @@ from engine.messages import Message, ToolSchema
 from engine.models.base import Adapter, ModelPlugin
 
 if TYPE_CHECKING:
+    from engine.grammar.argument_check import ArgumentChecker
     from engine.manifest.bundle_model import ContextSpec, ScriptTool
     from engine.prompts import Expression, Templates
     from engine.tools import Script, ScriptRunner, Tool
@@ -33,11 +34,12 @@ class NodeLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BundleTool:
-    """A script tool of a bundle: as the manifest has it, its script, and what the model sees."""
+    """A script tool of a bundle: as the manifest has it, its script, what the model sees, and what checks its calls."""
 
     spec: ScriptTool
     script: Script
     schema: ToolSchema
+    checker: ArgumentChecker = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

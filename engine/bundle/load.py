@@ -19,6 +19,7 @@ from engine.bundle.recordings import is_recording
 from engine.bundle.source import MANIFESTS, BundleSource, Entry, read_folder
 from engine.diagnostics import Diagnostic, Span, render
 from engine.errors import BundleError, ConfigError
+from engine.grammar.argument_check import ArgumentChecker
 from engine.models.base import Adapter
 
 
@@ -84,7 +85,8 @@ def _freeze(draft: Draft) -> Bundle:
     for use in draft.uses:
         assert use.script is not None  # noqa: S101 - a script that is missing or broken is an error
         if use.spec is not None:
-            tools.append(BundleTool(use.spec, use.script, by_name[use.name]))
+            schema = by_name[use.name]
+            tools.append(BundleTool(use.spec, use.script, schema, ArgumentChecker(schema.parameters)))
     providers = {use.name: use.script for use in draft.uses if use.spec is None}
     for item in manifest.context:
         script = providers[item.name]

@@ -46,8 +46,8 @@ def make_tool(tool: BundleTool, runner: ScriptRunner) -> Tool:
     """Return a tool of a bundle, ready to be called."""
     inner = PymTool(
         tool.script,
-        name=tool.schema.name,
         schema=tool.schema,
+        checker=tool.checker,
         bound=hidden_inputs(tool.script, tool.spec),
         limits=tool.spec.limits,
         runner=runner,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from engine.errors import ConfigError
@@ -35,10 +35,14 @@ def _validator(schema: Mapping[str, Any] | bool) -> Any:
 
 
 class ArgumentChecker:
-    """Checks arguments against one schema, compiled once."""
+    """Checks arguments against one schema, compiled when the first are checked; tasks may share it."""
 
     def __init__(self, schema: Mapping[str, Any] | bool) -> None:
-        self._validator = _validator(schema)
+        self._schema = schema
+
+    @cached_property
+    def _validator(self) -> Any:
+        return _validator(self._schema)
 
     def problems(self, arguments: Mapping[str, Any]) -> str:
         """Return every problem on one line, empty when the arguments fit.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -44,7 +45,8 @@ def _scalar(value: Any) -> Any:
     raise TypeError(f"a value of type {type(value).__name__} is not data that a template can use")
 
 
-def _attributes(kind: type) -> list[str]:
+@lru_cache(maxsize=256)
+def _attributes(kind: type) -> tuple[str, ...]:
     names = [item.name for item in fields(kind)]
     names += [name for name in dir(kind) if isinstance(getattr(kind, name, None), property)]
-    return [name for name in names if not name.startswith("_")]
+    return tuple(name for name in names if not name.startswith("_"))

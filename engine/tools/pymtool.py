@@ -21,8 +21,8 @@ class PymTool:
 
     Args:
         script: The script.
-        name: What the model calls it.
-        schema: What the model sees; its defaults win over the script's.
+        schema: What the model sees, and how it calls it; its defaults win over the script's.
+        checker: Checks arguments against the schema, where several tools share it.
         bound: Names of the inputs that the engine fills; the model can never set them.
         limits: What one call may use.
         runner: Runs the script.
@@ -32,19 +32,19 @@ class PymTool:
         self,
         script: Script,
         *,
-        name: str,
         schema: ToolSchema,
+        checker: ArgumentChecker | None = None,
         bound: Iterable[str] = (),
         limits: ScriptLimits = DEFAULT_LIMITS,
         runner: ScriptRunner,
     ) -> None:
-        self.name = name
+        self.name = schema.name
         self.script = script
         self.limits = limits
         self.bound = frozenset(bound)
         self._schema = schema
         self._runner = runner
-        self._checker = ArgumentChecker(schema.parameters)
+        self._checker = checker or ArgumentChecker(schema.parameters)
         self._properties = schema.parameters.get("properties", {})
 
     @property

@@ -73,7 +73,7 @@ def tool(runner: ScriptRunner) -> PymTool:
             "additionalProperties": False,
         },
     )
-    return PymTool(parsed, name="write_docstring", schema=schema, bound=["node_text"], runner=runner)
+    return PymTool(parsed, schema=schema, bound=["node_text"], runner=runner)
 
 
 async def replace_node(text: str) -> bool:
