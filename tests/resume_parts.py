@@ -258,8 +258,7 @@ def kill_now_and_then(
         yield code
         if code in (0, 1, 2):
             return
-        known = (project / ".engine" / "events.db").exists() and _runs(project)
-        command = ["resume", "--project", project, "--concurrency", "4"] if known else argv
+        command = ["resume", "--project", project, "--concurrency", "4"] if known(project) else argv
 
 
 def _end(pid: int, which: signal.Signals) -> None:
@@ -267,6 +266,9 @@ def _end(pid: int, which: signal.Signals) -> None:
         os.kill(pid, which)
 
 
-def _runs(project: Path) -> int:
+def known(project: Path) -> bool:
+    """Whether the project's log has a run."""
+    if not (project / ".engine" / "events.db").exists():
+        return False
     with App(project, EngineConfig()).reader() as log:
-        return len(log.runs())
+        return bool(log.runs())

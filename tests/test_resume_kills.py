@@ -1,6 +1,9 @@
 """Runs that are ended at random points by signals, and gone on with until they are done."""
 
+import os
 import random
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from resume_parts import (
     ends,
     events_of,
     kill_now_and_then,
+    known,
     launcher,
     many_functions,
     state_of,
@@ -95,3 +99,29 @@ def test_a_run_that_is_killed_while_it_accepts_is_applied_once(bench: Bench) -> 
         code, printed = bench.start.engine("resume", "--project", project)
         assert code == 0, printed
         compare(project, expected)
+
+
+@pytest.mark.parametrize("apply", [False, True])
+def test_a_log_whose_end_never_reached_the_disk(apply: bool, bench: Bench) -> None:
+    """After a power cut SQLite's write-ahead log ends anywhere, also within a page; changes are synced at once."""
+    killed = many_functions(bench.folder / f"dark-{apply}" / "killed")
+    pid = bench.start.start(*bench.argv(killed, apply=apply))
+    bench.trigger.set(90, lambda: os.kill(pid, signal.SIGKILL))
+    assert bench.start.wait() == -9
+    lengths = set()
+    for seed in range(6):
+        project = shutil.copytree(killed, killed.parent / str(seed))
+        lengths.add(cut_log(project, random.Random(seed).uniform(0.1, 1)))
+        command = ["resume", "--project", project] if known(project) else bench.argv(project, apply=apply)
+        code, printed = bench.start.engine(*command)
+        assert code == 0, printed
+        compare(project, bench.whole(apply=apply))
+    assert len(lengths) > 3
+
+
+def cut_log(project: Path, share: float) -> int:
+    """Keep a share of the log's write-ahead log; return how many events that leaves."""
+    wal = project / ".engine" / "events.db-wal"
+    (project / ".engine" / "events.db-shm").unlink()
+    os.truncate(wal, int(wal.stat().st_size * share))
+    return len(events_of(project)) if known(project) else 0
