@@ -92,7 +92,7 @@ def _peak() -> float:
 
 
 async def _run(count: int, folder: Path) -> dict[str, float]:
-    project, bundle = make_functions(folder / "project", count, 100), make_docs_bundle(folder / "docs")
+    project, bundle = make_functions(folder / "project", count, 20), make_docs_bundle(folder / "docs")
     backend: Any = InstantBackend()
     request = RunRequest([bundle], [project / "src"], cache=False, concurrency=16)
     async with App(project, EngineConfig()).session(request, backend=backend) as session:
