@@ -14,10 +14,13 @@ from scripted_server import fails, ok, raw, slow
 import engine
 from engine.app import App, ResumeRequest, RunRequest
 from engine.cli import main
+from engine.cli.words import spending
 from engine.errors import ConfigError
-from engine.events import ModelRequested, ReplyLost, RunFinished, TaskFinished, TaskStarted
+from engine.events import ModelRequested, ReplyLost, RunFinished, RunResumed, TaskFinished, TaskStarted
 from engine.manifest import EngineConfig
+from engine.report.reading import collect
 from engine.run.budget import check_budget, parse_budget
+from engine.run.standing import as_dict, attach
 
 PRICES = {"m": {"prompt": 1.0, "completion": 2.0, "cached": 0.5}}
 MANY = {"src/a.py": "".join(f"def f{number}(a):\n    return a\n\n\n" for number in range(16))}
@@ -111,6 +114,67 @@ async def test_tasks_share_the_tokens_of_a_run_and_the_rest_waits_for_more(many,
     assert len(more.changes) == 16
 
 
+async def test_the_last_budget_that_was_given_holds_when_the_run_goes_on_again(many, bundle, server, capsys):
+    server.routes["/tokenize"] = {"count": 100}
+    server.chat = Always(ok(call("x"), usage=usage(100, 20)))
+    first, _ = await run(many, bundle, server, {"tokens": 500, "tool_calls": 100})
+    second, seen = await resume(many, server, {"tokens": 1000}, run={"budget": {"cost": 3}}, prices=PRICES)
+    assert (second.status, second.usage.total_tokens) == ("stopped", 960)
+    (event,) = seen.of(RunResumed)
+    assert event.budget == {"tokens": 1000, "tool_calls": 100, "cost": 3}
+    assert event.given == {"tokens": 1000, "tool_calls": 100}
+    third, seen = await resume(many, server)
+    assert "of the run's 1000 tokens are used" in third.problem
+    assert not seen.of(ModelRequested)
+    (event,) = seen.of(RunResumed)
+    assert event.budget == event.given == {"tokens": 1000, "tool_calls": 100}
+
+    tally, _ = attached(many, first.run_id)
+    assert "(budget: 96% of 1.0k tokens, 8% of 100 tool calls)" in spending(tally)
+    with App(many).reader() as log:
+        assert log.run(first.run_id).as_dict()["settings"]["budget"] == {"tokens": 1000, "tool_calls": 100}
+        facts = collect(log, None, first.run_id)
+    assert facts.settings["budget"] == facts.request["budget"] == {"tokens": 1000, "tool_calls": 100}
+    with pytest.raises(SystemExit, match="0"):
+        main(["show", "--json", "--project", str(many)])
+    assert json.loads(capsys.readouterr().out)["settings"]["budget"]["tokens"] == 1000
+
+
+async def test_seconds_that_were_given_hold_when_the_run_goes_on_again(project, bundle, server):
+    server.chat = Always(slow(30))
+    await run(project, bundle, server, {"seconds": 0.3})
+    result, _ = await resume(project, server, {"seconds": 0.7})
+    assert result.status == "stopped"
+    with pytest.raises(ConfigError, match=r"the run's 0\.7 seconds are used up"):
+        await resume(project, server)
+
+
+async def test_who_looks_on_sees_the_cost_as_it_goes(project, bundle, server):
+    """Two of three tasks are done, the third waits for its reply; nobody has said how the run ended."""
+    answer = ok(call("x"), usage=usage(1000, 20, cached=400))
+    server.chat += [answer, answer, slow(30)]
+    doing = asyncio.create_task(run(project, bundle, server, prices=PRICES))
+    await asked(server, 3)
+    async with asyncio.timeout(30):
+        while attached(project)[0].done < 2:  # noqa: ASYNC110 - the log has a thread
+            await asyncio.sleep(0.01)
+    tally, _ = attached(project)
+    assert tally.status == "running"
+    assert tally.cost == pytest.approx(2 * (600 * 1.0 + 400 * 0.5 + 20 * 2.0) / 1e6)
+    assert as_dict(tally, 0.0)["cost"] == tally.cost
+    assert (tally.used.tool_calls, len(tally.flights)) == (2, 1)
+    assert "cost 0.00168" in spending(tally)
+    doing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await doing
+
+
+def attached(project, run_id=None):
+    """Return a run as another process sees it."""
+    with App(project).reader() as log:
+        return attach(log, log.resolve(run_id))
+
+
 async def test_the_reply_is_shortened_to_what_is_left(project, bundle, server):
     server.routes["/tokenize"] = {"count": 100}
     server.chat = Always(ok(call("x"), usage=usage(100, 20)))
@@ -191,8 +255,10 @@ async def test_a_cancelled_run_counts_what_was_under_way(project, bundle, server
         run_id = log.resolve(None)
         lost = [event for event in log.events(run_id) if event["type"] == "model:lost"]
         assert len(lost) == 3
-        tokens, _, _ = log.used(run_id)
-    assert tokens == sum(event["usage"]["prompt_tokens"] + event["usage"]["completion_tokens"] for event in lost)
+        used = log.used(run_id)
+    assert used.usage.total_tokens == 0  # nobody knows what it was, so it is no sum; a budget counts it all the same
+    tokens = ("prompt_tokens", "completion_tokens")
+    assert used.charged_tokens == sum(event["usage"][name] for event in lost for name in tokens)
 
 
 async def test_what_a_killed_process_had_under_way_counts_when_it_goes_on(project, bundle, server):
@@ -213,8 +279,10 @@ async def test_what_a_killed_process_had_under_way_counts_when_it_goes_on(projec
     lost = seen.of(ReplyLost)
     assert (result.status, len(lost)) == ("finished", 2)
     assert {event.reason for event in lost} == {"the engine ended before the reply came"}
-    assert result.cost == pytest.approx(sum(event.cost for event in lost) + 3 * (100 * 1.0 + 20 * 2.0) / 1e6)
+    assert result.cost == pytest.approx(3 * (100 * 1.0 + 20 * 2.0) / 1e6)
     with App(project).reader() as log:
+        charged = log.used(result.run_id).charged_cost
+        assert charged == pytest.approx(sum(event.cost for event in lost) + result.cost)
         assert not log.unanswered(result.run_id)
 
 

@@ -341,7 +341,7 @@ def test_a_file_of_a_newer_engine_is_refused(path):
     raw = sqlite3.connect(path)
     raw.execute("PRAGMA user_version = 99")
     raw.close()
-    with pytest.raises(ConfigError, match="version 99, this engine knows up to 2"):
+    with pytest.raises(ConfigError, match="version 99, this engine knows up to 3"):
         EventLog(path)
 
 

@@ -19,11 +19,13 @@ from engine.events import (
     ErrorOccurred,
     EventLog,
     LogReader,
+    ModelResponded,
     RunFinished,
     RunStarted,
     TaskFinished,
     TaskRow,
     TaskStarted,
+    Used,
 )
 from engine.events.schema import WAL_LIMIT
 from engine.messages import Usage
@@ -138,6 +140,9 @@ def test_a_file_of_version_1_becomes_a_current_one_and_its_runs_still_show(path)
             ("Thing.third", "finished", 1),
         ]
         assert (tasks[0].seconds, tasks[0].prompt_tokens, tasks[0].reason) == (0.075, 7, "termination_tool")
+        replies = [one for one in reader.events(finished.run_id) if one["type"] == "model:responded"]
+        tokens = [sum(one["usage"][name] for one in replies) for name in ("prompt_tokens", "completion_tokens")]
+        assert ([finished.used.prompt_tokens, finished.used.completion_tokens], finished.used.tool_calls) == (tokens, 3)
         assert reader.task_counts(unfinished.run_id) == {"running": 2}
         assert [event["seq"] for event in reader.events(finished.run_id)] == list(range(1, 34))
     shown = engine("show", finished.run_id, cwd=path.parent.parent)
@@ -145,7 +150,7 @@ def test_a_file_of_version_1_becomes_a_current_one_and_its_runs_still_show(path)
     with EventLog(path) as log:
         assert log.append(note("later", finished.run_id)).seq == 34
     raw = sqlite3.connect(path)
-    assert raw.execute("PRAGMA user_version").fetchone() == (2,)
+    assert raw.execute("PRAGMA user_version").fetchone() == (3,)
     raw.close()
 
 
@@ -155,6 +160,46 @@ def test_several_processes_that_meet_an_old_file_bring_it_up_to_date_once(path):
     command = [sys.executable, "-c", code, str(path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [process.communicate(timeout=60)[0] for process in processes] == ["2\n"] * 4
+
+
+# -- what a run used
+
+
+def replied(prompt, completion, cost=None, run_id="r"):
+    return ModelResponded(
+        run_id=run_id, task_id="t", turn=1, model="m", adapter=None, text="", tool_calls_count=0, finish_reason="stop",
+        usage=Usage(prompt, completion, 1), duration_ms=1.0, cost=cost,
+    )  # fmt: skip
+
+
+def test_what_a_run_used_is_added_up_with_its_events_by_whoever_writes_them(path):
+    usage = "from engine.messages import Usage; log.append(ReplyLost(run_id='r', task_id='t', turn=1, model=None,"
+    usage += " adapter=None, usage=Usage(5, 6), reason='x', cost=0.25)); log.append(ToolCalled(run_id='r', task_id='t',"
+    usage += " turn=1, call_id='1', tool='x', arguments={}))"
+    with EventLog(path) as log, writing_process(path) as other, LogReader(path) as reader:
+        assert (log.used("r"), reader.used("r")) == (Used(), Used())
+        log.append(started())
+        for _ in range(3):
+            log.append(replied(100, 10, 0.1))
+        assert log.used("r") == Used(300, 30, 3, 3 * 10**11)  # at once
+        log.flush()
+        other.do(usage)
+        assert reader.used("r") == reader.run("r").used == Used(300, 30, 3, 30 * 10**10, 0, 1, 11, 25 * 10**10)
+        assert (reader.run("r").summary["cost"], reader.used("r").charged_cost) == (0.3, 0.55)
+        log.append(replied(1, 1, run_id="other"))
+        log.append(replied(1, 1))
+        log.flush()
+        assert reader.run("r").summary["cost"] is None
+        assert reader.used("other") == Used(1, 1, 1, unpriced=1)
+
+
+def test_a_server_that_counts_without_measure_does_not_break_the_sums(path):
+    with EventLog(path) as log:
+        log.append(started())
+        for _ in range(3):
+            log.append(replied(10**30, 10**30, 1e300))
+        log.flush()
+        assert LogReader(path).used("r").prompt_tokens == 3 * 2**53
 
 
 # -- size of the files, readers and writers

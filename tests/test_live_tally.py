@@ -17,6 +17,7 @@ from engine.events import (
     ModelRequested,
     ModelResponded,
     PaceChanged,
+    ReplyLost,
     RunFinished,
     RunPlanned,
     RunResumed,
@@ -58,8 +59,10 @@ def begun(**settings: Any) -> RunStarted:
     return RunStarted(run_id="r", bundles=("a",), targets=(".",), settings=settings)
 
 
-def responded(name: str, turn: int = 1, tokens: int = 10) -> ModelResponded:
-    usage = Usage(100, tokens)
+def responded(
+    name: str, turn: int = 1, tokens: int = 10, prompt: int = 100, cost: float | None = 0.5
+) -> ModelResponded:
+    usage = Usage(prompt, tokens)
     return ModelResponded(
         run_id="r",
         task_id=name,
@@ -71,7 +74,13 @@ def responded(name: str, turn: int = 1, tokens: int = 10) -> ModelResponded:
         finish_reason="stop",
         usage=usage,
         duration_ms=1,
+        cost=cost,
     )
+
+
+def lost(name: str, cost: float | None = 0.25) -> ReplyLost:
+    usage = Usage(30, 50)
+    return ReplyLost(run_id="r", task_id=name, turn=1, model="m", adapter=None, usage=usage, reason="x", cost=cost)
 
 
 def requested(name: str, turn: int = 1) -> ModelRequested:
@@ -169,8 +178,12 @@ def test_sums_hold_in_any_order_of_events_and_any_jump_of_the_clock(events: list
             assert (tally.tokens_per_second(now) or 0.0) >= 0
             json.dumps(as_dict(tally, now), allow_nan=False)
     ended = [event for _, event in events if isinstance(event, TaskFinished)]
-    spent = sum((one.usage.total_tokens for one in ended if not one.cached), 0)
-    assert tally.prompt_tokens + tally.completion_tokens == spent
+    replies = [event for _, event in events if isinstance(event, ModelResponded)]
+    assert tally.used.usage == sum((one.usage for one in replies), Usage())
+    assert tally.cost == (
+        sum(one.cost or 0 for one in replies) if any(one.usage.total_tokens for one in replies) else None
+    )
+    assert tally.used.tool_calls == sum(isinstance(event, ToolCalled) for _, event in events)
     assert tally.saved_tokens == sum(one.usage.total_tokens for one in ended if one.cached)
 
 
@@ -190,9 +203,9 @@ def test_what_a_task_does_is_followed() -> None:
         tally.add(as_mapping(event, 3.0))
         assert tally.flights["t"].doing == doing
     tally.add(as_mapping(responded("t", 2, 7), 4.0))
-    assert (tally.flights["t"].turn, tally.tokens()) == (2, (100, 7))
+    assert (tally.flights["t"].turn, tally.used.usage) == (2, Usage(100, 7))
     tally.add(as_mapping(finished("t", usage=Usage(100, 7)), 5.0))
-    assert (tally.flights, tally.tokens(), tally.tool_calls) == ({}, (100, 7), 1)
+    assert (tally.flights, tally.used.usage, tally.used.tool_calls) == ({}, Usage(100, 7), 1)
 
 
 def test_causes_are_counted_and_a_flood_of_them_is_held_together() -> None:
@@ -277,6 +290,9 @@ def run_of(log: EventLog, tasks: int, rng: random.Random) -> None:
             continue
         log.append(started(name))
         log.append(requested(name))
+        log.append(called(name))
+        if rng.random() < 0.3:
+            log.append(lost(name))
         if kind == "running":
             continue
         log.append(responded(name))
@@ -299,6 +315,8 @@ def test_who_attaches_late_sees_what_who_saw_everything_sees(tmp_path: Path, see
                 whole.add(event)
             assert seq == reader.events("r")[-1]["seq"]
             for name in sorted(whole.flights)[:2]:
+                log.append(lost(name))
+                log.append(responded(name))
                 log.append(finished(name, "failed", usage=Usage(5, 5)))
             log.append(started(next(iter(whole.endings)).task_id))  # tried again
             log.flush()
@@ -364,6 +382,16 @@ def test_of_a_budget_it_is_said_how_much_is_used() -> None:
     tally = tally_of(
         (0.0, begun(budget={"tokens": 1000, "cost": 2.0, "tool_calls": 4, "seconds": 9})),
         (1.0, called("t")),
-        (2.0, finished("t", usage=Usage(200, 50), cost=0.5)),
+        (2.0, responded("t", prompt=200, tokens=50)),
+        (3.0, finished("t", usage=Usage(200, 50), cost=0.5)),
     )
     assert spending(tally) == "250 tokens, cost 0.5 (budget: 25% of 1.0k tokens, 25% of 2 cost, 25% of 4 tool calls)"
+    # Gone on with, it is measured by the budget that is in force then; an engine that did not say so changed none.
+    tally.add(as_mapping(RunResumed(run_id="r", done=1, left=1), 4.0))
+    assert "25% of 1.0k tokens" in spending(tally)
+    tally.add(as_mapping(RunResumed(run_id="r", done=1, left=1, budget={"tokens": 5000}), 5.0))
+    assert spending(tally) == "250 tokens, cost 0.5 (budget: 5% of 5.0k tokens)"
+    tally.add(as_mapping(lost("t"), 6.0))  # it may have been charged
+    assert spending(tally) == "250 tokens, cost 0.5 (budget: 7% of 5.0k tokens)"
+    tally.add(as_mapping(responded("t", cost=None), 7.0))
+    assert spending(tally) == "360 tokens (budget: 9% of 5.0k tokens)"

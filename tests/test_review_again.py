@@ -7,10 +7,14 @@ from kernel_parts import ScriptedBackend
 from projects import MANIFEST, SOURCE, call, make_bundle
 
 import engine
-from engine.app import App
+from engine.app import App, ResumeRequest
+from engine.cli import main
 from engine.errors import ConfigError
-from engine.messages import Message
+from engine.events import Used
+from engine.messages import Message, Usage
+from engine.report.reading import collect
 from engine.run.note import note_text, with_note
+from engine.run.standing import attach
 
 
 async def a_run(bundle, project, script):
@@ -47,6 +51,38 @@ async def test_a_task_runs_again_with_a_note(bundle, project) -> None:
         assert (row.state, row.attempts) == ("finished", 2)
     assert {one.state for one in review.accept()} == {"accepted"}
     assert (project / "src/a.py").read_text().count("# returns a\n") == 1
+
+
+async def test_the_sums_of_a_run_hold_second_tries(bundle, project, capsys) -> None:
+    """What `engine rerun` used is the run's, once: in its record, in what looks on, in a report, and in a budget."""
+    app, result = await a_run(bundle, project, [call("does it")])  # 10 and 5 tokens and a tool call for each task
+    assert (result.usage, first_used(app, result)) == (Usage(30, 15), Used(30, 15, tool_calls=3, unpriced=3))
+    for task in result.tasks[:2]:
+        await app.rerun(result.run_id, task.task.task_id, "better", backend=ScriptedBackend([call("x")]))
+    await app.rerun(result.run_id, result.tasks[0].task.task_id, "again", backend=ScriptedBackend(["no call"]))
+    used = Used(60, 30, tool_calls=5, unpriced=6)
+    with app.reader() as log:
+        record = log.run(result.run_id)
+        assert (record.used, log.used(result.run_id), log.runs()[0].used) == (used, used, used)
+        assert record.summary["usage"] == {"prompt_tokens": 60, "completion_tokens": 30, "cached_tokens": 0}
+        assert (record.summary["tool_calls"], record.summary["cost"]) == (5, None)
+        tally, _ = attach(log, result.run_id)
+        facts = collect(log, None, result.run_id)
+        replies = [event for event in log.events(result.run_id) if event["type"] == "model:responded"]
+    assert len(replies) == 6
+    assert (tally.used, facts.used) == (used, used)
+    with pytest.raises(SystemExit, match="0"):
+        main(["show", "--project", str(project)])
+    assert "; 90 tokens;" in capsys.readouterr().out
+    async with app.resume(result.run_id, ResumeRequest(failed=True), backend=ScriptedBackend([call("y")])) as session:
+        assert session.plan.resumed.past.earlier.used == used
+        whole = await session.run()
+    assert (whole.usage, [task.reason for task in whole.tasks]) == (Usage(60, 30), ["offered"])
+
+
+def first_used(app, result) -> Used:
+    with app.reader() as log:
+        return log.used(result.run_id)
 
 
 async def test_a_second_try_that_fails_leaves_the_first(bundle, project) -> None:

@@ -15,7 +15,7 @@ from event_parts import IDENTITY, writing_process
 from test_cli import engine, run_bundle
 
 from engine.errors import LogError
-from engine.events import ErrorOccurred, EventLog, LogReader, RunFinished, RunStarted, TaskFinished, TaskRow
+from engine.events import ErrorOccurred, EventLog, LogReader, RunFinished, RunStarted, TaskFinished, TaskRow, ToolCalled
 from engine.events.forget import forget_runs, is_running
 from engine.events.schema import MIGRATIONS
 from engine.run.housekeeping import Housekeeper, Keep, tidying
@@ -41,6 +41,8 @@ def add_run(path, run_id, *, days=0.0, events=3, left=False, ends=True):
     with EventLog(path, clock=lambda: time.time() - days * DAY) as log:
         log.append(RunStarted(run_id=run_id, bundles=("b",), targets=("src",), request={"bundles": ["b"]}))
         log.plan([TaskRow(run_id, "t", 0, "b", "", "n", "f", "function", "a.py", 1)])
+        call = {"call_id": "1", "tool": "x", "arguments": {}}
+        log.append(ToolCalled(run_id=run_id, task_id="t", turn=1, **call))
         for number in range(events):
             log.append(ErrorOccurred(run_id=run_id, task_id="t", error_type="x", message=f"{number} " + "x" * 500))
         outcome = {"outcome": "stopped", "reason": "cancelled"} if left else {"outcome": "finished", "reason": ""}
@@ -69,7 +71,7 @@ def rows(path):
     with sqlite3.connect(path) as raw:
         found = [
             {row[0] for row in raw.execute(f"SELECT DISTINCT run_id FROM {table}")}
-            for table in ("runs", "events", "tasks")
+            for table in ("runs", "events", "tasks", "used")
         ]
     raw.close()
     return found
@@ -98,8 +100,8 @@ def test_what_is_older_or_beyond_the_newest_goes(root, path, keep, left):
     tidied = tidy(root, path, keep)
     gone = [run_id for run_id in "dcba" if run_id not in left]
     assert names(path) == left
-    assert rows(path) == [set(left)] * 3
-    assert (tidied.runs, tidied.kept, tidied.events, tidied.tasks) == (tuple(gone), (), 6 * len(gone), len(gone))
+    assert rows(path) == [set(left)] * 4
+    assert (tidied.runs, tidied.kept, tidied.events, tidied.tasks) == (tuple(gone), (), 7 * len(gone), len(gone))
 
 
 def test_nothing_is_forgotten_that_somebody_may_still_want(root, path):
@@ -211,8 +213,8 @@ def test_what_is_broken_off_is_finished_the_next_time(root, path):
     assert (told.runs, told.events) == (("a",), 2000)
     assert (names(path), rows(path)[1]) == (["b"], {"a", "b"})
     told = forget_runs(path, [])
-    assert (told.runs, told.events, told.tasks) == ((), 7003, 1)
-    assert rows(path) == [{"b"}] * 3
+    assert (told.runs, told.events, told.tasks) == ((), 7004, 1)
+    assert rows(path) == [{"b"}] * 4
 
 
 def test_a_damaged_file_is_one_clear_error(root, path):
@@ -270,7 +272,7 @@ def test_the_verb_says_what_it_does_and_would_do(root, path):
     assert names(path) == ["d", "c", "b", "a"]
     ran = engine("runs", "prune", "--keep", "2", cwd=root)
     assert ran.stdout.splitlines()[:2] == ["forgot b", "forgot a"]
-    assert ran.stdout.splitlines()[2].startswith("2 runs forgotten: 12 events, 2 tasks, 0 changes; 0.")
+    assert ran.stdout.splitlines()[2].startswith("2 runs forgotten: 14 events, 2 tasks, 0 changes; 0.")
     said = json.loads(engine("runs", "prune", "--older-than", "0", "--json", cwd=root).stdout)
     assert (said["runs"], said["kept"]) == (["c"], [{"run_id": "d", "reason": "it can be resumed"}])
     assert engine("runs", "prune", "d", cwd=root).stdout.startswith("forgot d\n1 run forgotten: ")

@@ -159,5 +159,5 @@ def test_a_log_of_a_newer_engine_is_told_of_before_a_task_starts(bundle, project
     asked = len(server.chat)
     ran = engine(*arguments, "--no-cache", cwd=project)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "version 99, this engine knows up to 2" in ran.stderr
+    assert "version 99, this engine knows up to 3" in ran.stderr
     assert len(server.chat) - asked <= 1  # the canary of the constraint

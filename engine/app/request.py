@@ -75,7 +75,7 @@ class ResumeRequest:
         take_over: Go on although the process that ran it cannot be looked at from here.
         base_url: Where the server is now.
         concurrency: Tasks at once.
-        budget: Limits of the whole run, what it has used included; each replaces the one that was set at first.
+        budget: Limits of the whole run, what it has used included; each replaces the one it had, and holds from now on.
     """
 
     failed: bool = False

@@ -75,14 +75,14 @@ def rates(tally: Tally, now: float) -> str:
 
 def spending(tally: Tally) -> str:
     """Say what a run used, and how much of its budget that is."""
-    prompt, completion = tally.tokens()
-    parts = [f"{short(prompt + completion)} tokens"]
+    tokens = tally.used.usage.total_tokens
+    parts = [f"{short(tokens)} tokens"]
     if tally.cost is not None:
         parts.append(f"cost {tally.cost:.4g}")
     budget: Mapping[str, Any] = tally.settings.get("budget") or {}
-    used = {"tokens": prompt + completion, "cost": tally.cost}
-    if tally.whole:
-        used |= {"tool_calls": tally.tool_calls}
+    # What may have been charged without a reply counts against a budget, too.
+    charged = tally.used
+    used = {"tokens": charged.charged_tokens, "cost": charged.charged_cost, "tool_calls": charged.tool_calls}
     shares = [
         f"{amount / budget[kind]:.0%} of {short(budget[kind])} {kind.replace('_', ' ')}"
         for kind, amount in used.items()

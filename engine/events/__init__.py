@@ -29,6 +29,7 @@ from engine.events.types import (
     ToolReturned,
     TurnCompleted,
 )
+from engine.events.used import Used
 
 __all__ = [
     "EVENT_TYPES",
@@ -63,5 +64,6 @@ __all__ = [
     "ToolCalled",
     "ToolReturned",
     "TurnCompleted",
+    "Used",
     "event_to_json",
 ]

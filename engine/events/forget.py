@@ -18,6 +18,7 @@ _FORGET = {
     "events": "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE run_id = ? LIMIT ?)",
     "tasks": "DELETE FROM tasks WHERE (run_id, task_id) IN"
     " (SELECT run_id, task_id FROM tasks WHERE run_id = ? LIMIT ?)",
+    "used": "DELETE FROM used WHERE run_id IN (SELECT run_id FROM used WHERE run_id = ? LIMIT ?)",
 }
 # The next run id that the table knows, one look at the index each; a process that died here left rows without a run.
 _NEXT = "SELECT min(run_id) FROM {} WHERE run_id > ?"

@@ -14,10 +14,11 @@ from engine.events.encode import dump, load
 from engine.events.guard import Guard
 from engine.events.liveness import this_process
 from engine.events.reader import LogReader
-from engine.events.records import StoredEvent, TaskRow
+from engine.events.records import StoredEvent, TaskRow, budgeted
 from engine.events.schema import connect
 from engine.events.task_rows import Planned, keep_true, storable
 from engine.events.types import Event, RunFinished, RunResumed, RunStarted, TaskFinished, TaskStarted
+from engine.events.used import Used, Using, used_by
 from engine.events.writer import Statement, Writer
 
 _ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, NULL, 'running', '{}', ?, ?, ?)"
@@ -54,6 +55,7 @@ class EventLog(LogReader):
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._summaries: dict[str, dict[str, Any]] = {}
+        self._used: dict[str, Used] = {}
         self._closed = False
         self._refused: list[LogError] = []
         weakref.finalize(self, _finish_quietly, self._writer)
@@ -96,9 +98,17 @@ class EventLog(LogReader):
                 self._writer.put([stored, self._run_statement(event, stored)])
             elif isinstance(event, TaskStarted | TaskFinished):
                 self._writer.put([stored, keep_true(event, run_id, task_id)])
+            elif (used := used_by(event)) is not None:
+                self._used[run_id] = self._used[run_id].plus(used)
+                self._writer.put([stored, Using(run_id, used)])
             else:
                 self._writer.put(stored)
         return stored
+
+    def used(self, run_id: str) -> Used:
+        """Return what a run used, what is not stored yet included."""
+        known = self._used.get(run_id)
+        return super().used(run_id) if known is None else known
 
     def plan(self, rows: Iterable[TaskRow]) -> None:
         """Queue the tasks of a run's plan, before their events; tasks that are known already stay as they are.
@@ -152,6 +162,7 @@ class EventLog(LogReader):
             self._writer.report(error)
             raise
         self._summaries[run_id] = dict(known.summary) if known else {}
+        self._used[run_id] = known.used if known else Used()
         self._writer.start()
         self._writer.put((_ADD_RUN, (run_id, now, *self._process)))
         return int(rows[0][0] or 0)
@@ -159,7 +170,9 @@ class EventLog(LogReader):
     def _run_statement(self, event: RunStarted | RunResumed | RunFinished, stored: StoredEvent) -> Statement:
         """Return what keeps a run's row true to an event."""
         summary = self._summaries[stored.run_id]
-        if not isinstance(event, RunResumed):
+        if isinstance(event, RunResumed):
+            summary.update(budgeted(summary, event.budget, event.given))
+        else:
             summary.update(load(stored.text))
         if isinstance(event, RunFinished):
             return _END_RUN, (stored.time, event.status, dump(summary), stored.run_id)

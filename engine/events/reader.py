@@ -13,12 +13,16 @@ from engine.errors import ConfigError, LogError
 from engine.events.encode import load
 from engine.events.follow import Follower
 from engine.events.liveness import ProcessMark, is_gone
-from engine.events.records import RunRecord, StoredEvent, TaskRow, TaskSum
+from engine.events.records import RunRecord, StoredEvent, TaskRow, TaskSum, summed
 from engine.events.schema import connect_reader
 from engine.events.trouble import log_error
+from engine.events.used import COLUMNS, Used
 
-_RUNS = "SELECT run_id, started, ended, status, summary, pid, born, place FROM runs"
-_NEWEST_FIRST = "ORDER BY rowid DESC LIMIT ?"  # not by time: a clock may be set back
+_RUNS = (
+    "SELECT runs.run_id, started, ended, status, summary, pid, born, place, "  # noqa: S608 - our own names
+    f"{COLUMNS} FROM runs LEFT JOIN used USING (run_id)"
+)
+_NEWEST_FIRST = "ORDER BY runs.rowid DESC LIMIT ?"  # not by time: a clock may be set back
 _IDS = "SELECT run_id FROM runs ORDER BY rowid DESC"
 _TASKS = f"SELECT {', '.join(TaskRow._fields)} FROM tasks WHERE run_id = ?"  # noqa: S608 - our own names
 _SUMS = (
@@ -26,20 +30,15 @@ _SUMS = (
     " WHERE run_id = ? GROUP BY state, cached"
 )
 _STANDING = (
-    "SELECT bundle, state, cached, count(*), sum(changes), sum(prompt_tokens), sum(completion_tokens),"
-    " (SELECT coalesce(max(seq), 0) FROM events WHERE events.run_id = tasks.run_id)"
-    " FROM tasks WHERE run_id = ? GROUP BY bundle, state, cached"
+    "SELECT bundle, state, cached, count(*), sum(changes), sum(tasks.prompt_tokens),"  # noqa: S608 - our own names
+    " sum(tasks.completion_tokens), (SELECT coalesce(max(seq), 0) FROM events WHERE events.run_id = tasks.run_id),"
+    f" {COLUMNS} FROM tasks LEFT JOIN used USING (run_id) WHERE tasks.run_id = ? GROUP BY bundle, state, cached"
 )
 _TIMES = (
     "SELECT bundle, seconds, prompt_tokens, completion_tokens FROM tasks"
     " WHERE run_id = ? AND state = 'finished' AND cached = 0 LIMIT ?"
 )
-# A row whose data cannot be read counts nothing.
-_USED = """
-    SELECT coalesce(sum((data ->> '$.usage.prompt_tokens') + (data ->> '$.usage.completion_tokens')), 0),
-        coalesce(sum(data ->> 'cost'), 0), coalesce(sum(type = 'tool:called'), 0)
-    FROM events WHERE run_id = ? AND type IN ('model:responded', 'model:lost', 'tool:called') AND json_valid(data)
-"""
+_USED = f"SELECT {COLUMNS} FROM used WHERE run_id = ?"  # noqa: S608 - our own names
 _UNANSWERED = """
     SELECT task_id, data ->> 'turn', data ->> 'model', data ->> 'adapter',
         data ->> '$.reserved.prompt_tokens', data ->> '$.reserved.completion_tokens'
@@ -80,7 +79,7 @@ class LogReader:
 
     def run(self, run_id: str) -> RunRecord | None:
         """Return one run."""
-        rows = self._select(f"{_RUNS} WHERE run_id = ?", (run_id,))
+        rows = self._select(f"{_RUNS} WHERE runs.run_id = ?", (run_id,))
         return _record(rows[0]) if rows else None
 
     def newest_run(self) -> RunRecord | None:
@@ -173,10 +172,13 @@ class LogReader:
         """
         return [tuple(row) for row in self._select(_SUMS, (run_id,))]
 
-    def standing(self, run_id: str) -> tuple[int, list[TaskSum]]:
-        """Return the number of a run's last event and what its tasks add up to by then, both of the same moment."""
+    def standing(self, run_id: str) -> tuple[int, list[TaskSum], Used]:
+        """Return the number of a run's last event, what its tasks add up to and what it used, all of one moment."""
         rows = self._select(_STANDING, (run_id,))
-        return (rows[0][-1] if rows else 0), [TaskSum(*row[:-1]) for row in rows]
+        tasks = len(TaskSum._fields)
+        if not rows:
+            return 0, [], Used()
+        return rows[0][tasks], [TaskSum(*row[:tasks]) for row in rows], _used(rows[0][tasks + 1 :])
 
     def task_times(self, run_id: str, limit: int) -> list[tuple[str, float, int, int]]:
         """Return what tasks of a run took that finished, those from the cache aside.
@@ -186,10 +188,10 @@ class LogReader:
         """
         return [tuple(row) for row in self._select(_TIMES, (run_id, limit))]
 
-    def used(self, run_id: str) -> tuple[int, float, int]:
-        """Return what the requests of a run have used: tokens, their cost at the declared prices, and tool calls."""
+    def used(self, run_id: str) -> Used:
+        """Return what the requests and tool calls of a run have used, those of all tries of its tasks."""
         rows = self._select(_USED, (run_id,))
-        return (int(rows[0][0]), float(rows[0][1]), int(rows[0][2])) if rows else (0, 0.0, 0)
+        return _used(rows[0]) if rows else Used()
 
     def unanswered(self, run_id: str) -> list[tuple[str, int, str | None, str | None, int, int]]:
         """Return the last request of each task that is running, where no reply to it came, and it was limited.
@@ -239,7 +241,13 @@ class LogReader:
 
 
 def _record(row: Sequence[Any]) -> RunRecord:
-    run_id, started, ended, status, summary, pid, born, place = row
+    run_id, started, ended, status, summary, pid, born, place = row[:8]
     if status == "running" and is_gone(ProcessMark(pid if isinstance(pid, int) else 0, str(born), str(place))):
         status = "interrupted"
-    return RunRecord(run_id, started, ended, status, load(summary))
+    used = _used(row[8:])
+    return RunRecord(run_id, started, ended, status, summed(load(summary), used), used)
+
+
+def _used(row: Sequence[Any]) -> Used:
+    """Return the columns of the table `used`; a run that used nothing has no row there."""
+    return Used() if row[0] is None else Used(*map(int, row))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from engine.events.encode import load
+from engine.events.used import NOTHING, Used
 
 
 class StoredEvent(NamedTuple):
@@ -115,7 +116,9 @@ class RunRecord:
         started: Its first event, in seconds since 1970 UTC.
         ended: When it finished; None while it runs and when it was interrupted.
         status: `running`, `interrupted` (its process is gone), or what RunFinished said, such as `finished`.
-        summary: The fields of RunStarted and RunFinished together.
+        summary: The fields of RunStarted and RunFinished together; budgets are those in force, and `usage`, `cost` and
+            `tool_calls` what the run used up to now.
+        used: What it used up to now, of all tries of its tasks.
     """
 
     run_id: str
@@ -123,8 +126,26 @@ class RunRecord:
     ended: float | None
     status: str
     summary: Mapping[str, Any]
+    used: Used = NOTHING
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that `engine runs --json` prints."""
         head = {"run_id": self.run_id, "started": self.started, "ended": self.ended, "status": self.status}
         return dict(self.summary) | head
+
+
+def summed(summary: Mapping[str, Any], used: Used) -> dict[str, Any]:
+    """Return a run's summary with what it used up to now: tasks may have been done again since it ended."""
+    sums: dict[str, Any] = {"usage": asdict(used.usage), "tool_calls": used.tool_calls}
+    if used.usage.total_tokens:
+        sums["cost"] = used.cost
+    return {**summary, **sums}
+
+
+def budgeted(
+    summary: Mapping[str, Any], budget: Mapping[str, float] | None, given: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Return a run's summary with the budget in force, and what was given of it; None leaves them as they are."""
+    said = {name: value for name, value in (("settings", budget), ("request", given)) if value is not None}
+    known = {name: found for name in said if isinstance(found := summary.get(name), Mapping)}
+    return {**summary, **{name: {**known.get(name, {}), "budget": dict(value)} for name, value in said.items()}}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.errors import LogError
 from engine.events.trouble import log_error
+from engine.events.used import TABLE, USED_BEFORE
 from engine.sqlite import code, use_wal
 
 WAL_LIMIT = 16 * 2**20
@@ -64,6 +65,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _FINISHED_BEFORE,
         "DROP INDEX runs_by_start",
     ),
+    (TABLE, USED_BEFORE),
 )
 """The statements that lead from version N to N + 1, at place N; the file's version is its `user_version`."""
 

@@ -65,13 +65,23 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(Event):
-    """A run that had ended early goes on; `done` tasks are not repeated, `left` tasks remain."""
+    """A run that had ended early goes on; `done` tasks are not repeated, `left` tasks remain.
+
+    Attributes:
+        done: Tasks that ended before.
+        left: Tasks that remain.
+        notes: What a person should know, such as a bundle that is another one now.
+        budget: What the whole run may use from now on, the limits of engine.yaml included; None where nobody said.
+        given: What of it was asked for, now or before, and holds again when the run is gone on with once more.
+    """
 
     type: ClassVar[str] = "run:resumed"
     method: ClassVar[str] = "on_run_resume"
     done: int
     left: int
     notes: tuple[str, ...] = ()
+    budget: Mapping[str, float] | None = None
+    given: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from engine.errors import LogError
 from engine.events.records import StoredEvent
 from engine.events.task_rows import Planned
 from engine.events.trouble import FileGoneError, log_error, may_pass
+from engine.events.used import Using, store
 
 _LINGER = 0.003  # seconds that a first event waits for others to share its commit
 _RETRY = 0.25  # seconds until a failed commit is tried again
@@ -23,7 +24,7 @@ _BATCH = 2000
 _INSERT = "INSERT INTO events (run_id, seq, time, type, task_id, data) VALUES (?, ?, ?, ?, ?, ?)"
 
 Statement = tuple[str, tuple[Any, ...]]
-Item = StoredEvent | Planned | Statement
+Item = StoredEvent | Planned | Using | Statement
 
 
 class _Marker:
@@ -172,8 +173,9 @@ class Writer:
             for item in self._pending:
                 if isinstance(item, Planned):
                     item.store(self._connection)
-                elif not isinstance(item, StoredEvent):
+                elif not isinstance(item, StoredEvent | Using):
                     execute(*item)
+            store(self._connection, (item for item in self._pending if isinstance(item, Using)))
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.events import Used
+from engine.events.used import NOTHING
 from engine.workspace import OfferedChange
 
 OUTCOMES = ("finished", "failed", "stopped", "parked", "skipped", "running", "planned")
@@ -166,7 +168,8 @@ class RunFacts:
         notes: What was left out, and why.
         files: Files that were read to plan it.
         nodes: Nodes that were found.
-        cost: What it cost; None where a price is missing.
+        used: What all tries of its tasks used.
+        cost: What that cost; None where a price is missing.
         parts: When it ran; several for a run that was gone on with.
         pace: When the number of requests at once changed: time, limit, reason.
         tasks: Its tasks, in the order of the plan.
@@ -182,12 +185,13 @@ class RunFacts:
     ended: float
     bundles: Sequence[str] = ()
     targets: Sequence[str] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    request: Mapping[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     files: int = 0
     nodes: int = 0
+    used: Used = NOTHING
     cost: float | None = None
     parts: list[tuple[float, float]] = field(default_factory=list)
     pace: list[tuple[float, int, str]] = field(default_factory=list)

@@ -77,7 +77,7 @@ def _hash(content: str) -> str:
 
 
 def _overview(run: RunFacts) -> Mapping[str, Any]:
-    prompt, completion = int(sum(run.samples.prompt)), int(sum(run.samples.completion))
+    prompt, completion = run.used.prompt_tokens, run.used.completion_tokens
     outcomes = shown_outcomes(run)
     everything = latencies(run, "all")
     saved = saving(run.tasks)

@@ -44,6 +44,7 @@ def collect(log: LogReader, store: ChangeStore | None, run_id: str, limits: Limi
     record = log.run(run_id)
     assert record is not None  # noqa: S101 - the id was resolved
     run = RunFacts(run_id, record.status, record.started, record.ended or record.started)
+    run.used, run.cost = record.used, record.summary.get("cost")
     heads = _heads(store, run_id)
     rows = log.tasks(run_id)
     chosen = choose(rows, heads.keys(), limits.details)
@@ -152,7 +153,7 @@ class _Reading:
         run = self._run
         self._part = event["time"]
         run.bundles, run.targets = event["bundles"], event["targets"]
-        run.settings, run.request = event.get("settings") or {}, event.get("request") or {}
+        run.settings, run.request = dict(event.get("settings") or {}), dict(event.get("request") or {})
         run.digests = event.get("digests") or {}
 
     def _run_planned(self, event: Mapping[str, Any]) -> None:
@@ -165,9 +166,11 @@ class _Reading:
         self._part = event["time"]
         self._run.notes.append(f"gone on with: {event['done']} tasks were done, {event['left']} were left")
         self._run.notes += event.get("notes") or ()
+        for what, budget in ((self._run.settings, event.get("budget")), (self._run.request, event.get("given"))):
+            if budget is not None:
+                what["budget"] = budget
 
     def _run_finished(self, event: Mapping[str, Any]) -> None:
-        self._run.cost = event.get("cost")
         if self._part:
             self._close_part(event["time"])
 

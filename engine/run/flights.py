@@ -20,8 +20,6 @@ class Flight:
         since: When it started doing what it does, in seconds since 1970; 0 where that is not known.
         turn: The turn that it is in, from 1; 0 before the first.
         doing: What it does: `starts`, `waits for the model`, `runs TOOL`, `reads on` between them.
-        prompt_tokens: Of its turns so far.
-        completion_tokens: Of its turns so far.
     """
 
     task_id: str
@@ -30,8 +28,6 @@ class Flight:
     since: float = 0.0
     turn: int = 0
     doing: str = "starts"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

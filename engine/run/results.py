@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from engine.events import RunFinished
+from engine.events import RunFinished, Used
+from engine.events.used import NOTHING
 from engine.messages import Usage
 from engine.run.task import TaskResult
 from engine.workspace import Change, ChangeStore, Decision
@@ -22,14 +23,14 @@ class Earlier:
         outcomes: How many tasks had each outcome.
         changes: Changes offered.
         cached: Tasks whose result came from the cache.
-        usage: Tokens of all tries, also of those that are tried again; without what the cache saved.
+        used: What all tries used, also of those that are tried again; without what the cache saved.
         seconds: Time on the clock.
     """
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
     changes: int = 0
     cached: int = 0
-    usage: Usage = field(default_factory=Usage)
+    used: Used = NOTHING
     seconds: float = 0.0
 
     @property
@@ -87,7 +88,8 @@ class RunResult:
         problem: Why it was stopped, where that was not asked for.
         earlier: What was there before, where the run was gone on with.
         stored: All changes of the run.
-        cost: What its tokens cost, of all parts; None where a price is not declared.
+        usage: Tokens of all parts and of all tries, without what the cache saved.
+        cost: What they cost; None where a price is not declared.
     """
 
     run_id: str
@@ -99,6 +101,7 @@ class RunResult:
     problem: str | None = None
     earlier: Earlier = NOTHING_EARLIER
     stored: Sequence[Change] | None = field(default=None, repr=False)
+    usage: Usage = field(default_factory=Usage)
     cost: float | None = None
 
     @property
@@ -111,20 +114,15 @@ class RunResult:
         """How many changes were offered."""
         return self.earlier.changes + sum(len(task.changes) for task in self.tasks)
 
-    @property
-    def usage(self) -> Usage:
-        """Tokens of all tasks but those from the cache."""
-        return sum((task.usage for task in self.tasks if not task.cached), self.earlier.usage)
-
     def count(self, outcome: str) -> int:
         """Return how many tasks had this outcome."""
         return self.earlier.count(outcome) + sum(task.outcome == outcome for task in self.tasks)
 
 
 def run_finished(
-    run_id: str, status: str, results: Sequence[TaskResult], started: float, earlier: Earlier = NOTHING_EARLIER
+    run_id: str, status: str, results: Sequence[TaskResult], started: float, earlier: Earlier
 ) -> RunFinished:
-    """Return the run's last event.
+    """Return the run's last event, without what the run used.
 
     Args:
         run_id: The run.
@@ -144,5 +142,4 @@ def run_finished(
         cached=earlier.cached + sum(result.cached for result in results),
         changes=earlier.changes + sum(len(result.changes) for result in results),
         seconds=round(earlier.seconds + time.monotonic() - started, 3),
-        usage=sum((result.usage for result in results if not result.cached), earlier.usage),
     )

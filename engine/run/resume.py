@@ -10,7 +10,6 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.events import LogReader, RunRecord, TaskRow
-from engine.messages import Usage
 from engine.run.results import Earlier
 from engine.run.task import BUDGET, TaskResult
 
@@ -132,16 +131,14 @@ def is_left(row: TaskRow) -> bool:
 
 def _earlier(record: RunRecord, sums: Iterable[tuple[str, int, int, int, int, int]], left: list[TaskRow]) -> Earlier:
     outcomes: Counter[str] = Counter()
-    changes = cached = prompt = completion = 0
-    for state, from_cache, count, offered, prompted, completed in sums:
+    changes = cached = 0
+    for state, from_cache, count, offered, *_ in sums:
         outcomes[state] += count
         changes += offered
         cached += count if from_cache else 0
-        prompt += 0 if from_cache else prompted
-        completion += 0 if from_cache else completed
     outcomes -= Counter(row.state for row in left)
     changes -= sum(row.changes for row in left)
     cached -= sum(row.cached for row in left)
     seconds = record.summary.get("seconds")
     spent = float(seconds) if isinstance(seconds, int | float) else 0.0
-    return Earlier(dict(outcomes), changes, cached, Usage(prompt, completion), spent)
+    return Earlier(dict(outcomes), changes, cached, record.used, spent)

@@ -195,7 +195,8 @@ class Session:
             finally:
                 # Also on Ctrl-C: the log says how the run ended, and what finished tasks offered stays pending.
                 ended = run_finished(self.run_id, status, executor.results, started, self._earlier)
-                ended = replace(ended, cost=self._account.cost(executor.results))
+                used = log.used(self.run_id)
+                ended = replace(ended, usage=used.usage, cost=self._account.cost(used))
                 await bus.emit(ended)
         stored = StoredChanges(store, self.run_id, None, ended.changes)
         results, problem = tuple(executor.results), executor.problem
@@ -208,6 +209,7 @@ class Session:
             problem,
             self._earlier,
             stored,
+            ended.usage,
             ended.cost,
         )
 
@@ -300,7 +302,10 @@ class Session:
         if resumed is not None:
             done = resumed.past.earlier.tasks + len(resumed.settled)
             notes = (*resumed.notes, *(self._checked or ()))
-            return RunResumed(run_id=self.run_id, done=done, left=len(plan.tasks), notes=notes)
+            budget, given = settings.described.get("budget"), settings.request.get("budget", {})
+            return RunResumed(
+                run_id=self.run_id, done=done, left=len(plan.tasks), notes=notes, budget=budget, given=given
+            )
         return RunStarted(
             run_id=self.run_id,
             bundles=tuple(assignment.bundle.name for assignment in plan.assignments),

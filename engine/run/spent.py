@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.events import ReplyLost
 from engine.kernel.pool import Pool, Spent
-from engine.kernel.prices import Prices, to_amount, to_parts
+from engine.kernel.prices import Prices, to_amount
 from engine.messages import Usage
 from engine.run.budget import check_prices
 
 if TYPE_CHECKING:
-    from engine.events import Bus, EventLog, LogReader
+    from engine.events import Bus, EventLog, LogReader, Used
     from engine.run.plan import Assignment
     from engine.run.stage import Services
-    from engine.run.task import TaskResult
 
 
 @dataclass(slots=True)
@@ -25,11 +24,9 @@ class Account:
 
     Attributes:
         services: Have the budget and the prices.
-        before: What was used before this part.
     """
 
     services: Services
-    before: Spent = field(default_factory=Spent)
 
     def check(self, assignments: Sequence[Assignment], model: str) -> None:
         """See that all that may answer has a price, where the cost is limited.
@@ -54,23 +51,13 @@ class Account:
         model = await self.services.backend.model_name()
         for lost in lost_replies(log, run_id, prices or Prices({}), model):
             await bus.emit(lost)
-        log.flush()
-        self.before = spent_before(log, run_id)
         if isinstance(budget, Pool):
-            budget.count(self.before)
+            used = log.used(run_id)
+            budget.count(Spent(used.charged_tokens, used.charged_parts, used.tool_calls))
 
-    def cost(self, results: Sequence[TaskResult]) -> float | None:
+    def cost(self, used: Used) -> float | None:
         """Return what the run costs so far; None where the price of a reply is not declared."""
-        costs = [result.cost for result in results if not result.cached and result.usage.total_tokens]
-        if self.services.prices is None or None in costs:
-            return None
-        return to_amount(self.before.cost + sum(to_parts(cost) for cost in costs if cost is not None))
-
-
-def spent_before(log: LogReader, run_id: str) -> Spent:
-    """Return what the requests and tool calls of a run have used, as far as the log knows."""
-    tokens, cost, calls = log.used(run_id)
-    return Spent(tokens, to_parts(cost), calls)
+        return None if self.services.prices is None else used.cost
 
 
 def lost_replies(log: LogReader, run_id: str, prices: Prices, model: str) -> Iterator[ReplyLost]:

@@ -24,7 +24,7 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
         The tally, and the number of the last event that is in it.
     """
     record = reader.run(run_id)
-    seq, sums = reader.standing(run_id)
+    seq, sums, used = reader.standing(run_id)
     tally = Tally(run_id=run_id)
     if record is None:
         return tally, 0
@@ -33,7 +33,7 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
             tally.add(event)
             seq = event["seq"]
     else:
-        tally.restore(sums, reader.tasks(run_id, _UNFINISHED), record.started)
+        tally.restore(sums, used, reader.tasks(run_id, _UNFINISHED), record.started)
         tally.glance(reader.events(run_id, after=max(0, seq - _GLANCED), limit=min(seq, _GLANCED)))
         first = reader.events(run_id, limit=10)
         tally.expected = sum(int(event.get("cached") or 0) for event in first if event["type"] == "run:planned")
@@ -41,13 +41,12 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
     tally.settings = settings if isinstance(settings, Mapping) else {}
     if record.status != "running":
         tally.end(record.status, record.ended)
-        tally.cost = record.summary.get("cost")
     return tally, seq
 
 
 def as_dict(tally: Tally, now: float) -> dict[str, Any]:
     """Return how a run stands as JSON values; rates per second, times in seconds."""
-    prompt, completion = tally.tokens()
+    used = tally.used
     return {
         "run_id": tally.run_id,
         "status": tally.status,
@@ -60,10 +59,11 @@ def as_dict(tally: Tally, now: float) -> dict[str, Any]:
         "bundles": {name: dict(+outcomes) for name, outcomes in sorted(tally.bundles.items())},
         "cached": tally.cached,
         "changes": tally.changes,
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
+        "prompt_tokens": used.prompt_tokens,
+        "completion_tokens": used.completion_tokens,
         "saved_tokens": tally.saved_tokens,
         "cost": tally.cost,
+        "tool_calls": used.tool_calls,
         "budget": dict(tally.settings.get("budget") or {}),
         "tasks_per_second": _rounded(tally.tasks_per_second(now)),
         "tokens_per_second": _rounded(tally.tokens_per_second(now)),

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from engine.events import TaskRow, TaskSum
+from engine.events import TaskRow, TaskSum, Used
+from engine.events.used import NOTHING, lost, replied
+from engine.messages import Usage
 from engine.run.flights import Ending, Flight, place_of
 from engine.run.rates import Window
 
@@ -42,17 +44,13 @@ class Tally:
         expected: Tasks that are known to come from the cache, ended or not.
         cached: Ended tasks whose result came from the cache.
         changes: Changes offered.
-        prompt_tokens: Of ended tasks, without what the cache saved.
-        completion_tokens: Of ended tasks, without what the cache saved.
+        used: Tokens, their cost and tool calls, of all tries; without what the cache saved.
         saved_tokens: What the results from the cache had cost.
-        cost: What the tokens cost at the declared prices; None where none was said.
-        tool_calls: Number of tool calls.
         flights: Tasks that run, by id, the oldest first.
         endings: The newest tasks that ended without being finished.
         causes: How many ended so, by outcome and cause.
         pace: How many requests at once the server gets, and why; None where that was never changed.
-        settings: What the run was started with.
-        whole: Whether all its events were seen; cost and tool calls are not known otherwise.
+        settings: What the run was started with; its budget is the one in force.
     """
 
     run_id: str = ""
@@ -65,17 +63,13 @@ class Tally:
     expected: int = 0
     cached: int = 0
     changes: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    used: Used = NOTHING
     saved_tokens: int = 0
-    cost: float | None = None
-    tool_calls: int = 0
     flights: dict[str, Flight] = field(default_factory=dict)
     endings: deque[Ending] = field(default_factory=lambda: deque(maxlen=_FAILURES))
     causes: Counter[tuple[str, str]] = field(default_factory=Counter)
     pace: tuple[int, str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    whole: bool = True
     _ended: dict[str, _Ended] = field(default_factory=dict, repr=False)
     _tasks: Window | None = field(default=None, repr=False)
     _tokens: Window | None = field(default=None, repr=False)
@@ -117,13 +111,10 @@ class Tally:
         self.now = max(self.now, ended or 0.0)
         self.flights.clear()
 
-    def tokens(self) -> tuple[int, int]:
-        """Return the prompt and the completion tokens that were used, those of tasks in flight among them."""
-        flights = self.flights.values()
-        return (
-            self.prompt_tokens + sum(flight.prompt_tokens for flight in flights),
-            self.completion_tokens + sum(flight.completion_tokens for flight in flights),
-        )
+    @property
+    def cost(self) -> float | None:
+        """What the tokens cost at the declared prices; None where one is missing, or nothing was used yet."""
+        return self.used.cost if self.used.usage.total_tokens else None
 
     def tasks_per_second(self, now: float) -> float | None:
         """Return how many tasks end per second of late, those from the cache aside; None before the first."""
@@ -152,19 +143,18 @@ class Tally:
         self.counts.update(earlier.outcomes)
         self.cached += earlier.cached
         self.changes += earlier.changes
-        self.prompt_tokens += earlier.usage.prompt_tokens
-        self.completion_tokens += earlier.usage.completion_tokens
+        self.used = self.used.plus(earlier.used)
 
-    def restore(self, sums: Iterable[TaskSum], rows: Iterable[TaskRow], started: float) -> None:
+    def restore(self, sums: Iterable[TaskSum], used: Used, rows: Iterable[TaskRow], started: float) -> None:
         """Begin in the midst of a run, at the number that the sums are of.
 
         Args:
             sums: What its tasks add up to.
+            used: What it used.
             rows: Its tasks that run, and those that ended without being finished.
             started: When the run began.
         """
-        self.status, self.started, self.now = "running", started, max(self.now, started)
-        self.whole = False
+        self.status, self.started, self.now, self.used = "running", started, max(self.now, started), used
         for row in sums:
             self.planned += row.tasks
             if row.state not in ("planned", "running"):
@@ -179,9 +169,6 @@ class Tally:
         if row.cached:
             self.cached += row.tasks
             self.saved_tokens += row.prompt_tokens + row.completion_tokens
-            return
-        self.prompt_tokens += row.prompt_tokens
-        self.completion_tokens += row.completion_tokens
 
     def _restore_row(self, row: TaskRow) -> None:
         place = f"{row.file}:{row.line} {row.node}"
@@ -228,6 +215,8 @@ class Tally:
         from engine.run.resume import BROKEN_OFF
 
         self._begin(event)
+        if event.get("budget") is not None:
+            self.settings = {**self.settings, "budget": event["budget"]}
         self.planned = max(self.planned, event["done"] + event["left"])
         for task_id in [task_id for task_id, ended in self._ended.items() if ended.cause in BROKEN_OFF]:
             self._uncount(task_id)
@@ -258,7 +247,8 @@ class Tally:
         self.bundles.setdefault(bundle, Counter())[outcome] += 1
         self.cached += cached
         self.changes += len(event.get("changed_files") or ())
-        self._spend(event, cached=cached)
+        if cached:
+            self.saved_tokens += sum(_tokens(event))
         self._pass(event)
         if outcome != "finished":
             self._note_ending(event)
@@ -268,17 +258,6 @@ class Tally:
         if not event.get("cached") and event["outcome"] != "skipped":
             self._tasks = self._tasks or Window(self.now)
             self._tasks.add(self.now)
-
-    def _spend(self, event: Mapping[str, Any], *, cached: bool) -> None:
-        usage = event.get("usage") or {}
-        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        if cached:
-            self.saved_tokens += prompt + completion
-            return
-        self.prompt_tokens += prompt
-        self.completion_tokens += completion
-        if event.get("cost") is not None and self.whole:
-            self.cost = (self.cost or 0.0) + event["cost"]
 
     def _note_ending(self, event: Mapping[str, Any]) -> None:
         cause, outcome = event.get("reason") or "", event["outcome"]
@@ -309,21 +288,23 @@ class Tally:
         self._turn(event, "waits for the model")
 
     def _model_responded(self, event: Mapping[str, Any]) -> None:
+        self.used = self.used.plus(replied(Usage(*_tokens(event)), event.get("cost")))
+        self._replied(event)
+
+    def _replied(self, event: Mapping[str, Any]) -> None:
         self._turn(event, "reads on")
-        usage = event.get("usage") or {}
-        written = int(usage.get("completion_tokens") or 0)
         self._tokens = self._tokens or Window(self.now)
-        self._tokens.add(self.now, written)
-        flight = self.flights.get(event["task_id"])
-        if flight is not None:
-            flight.prompt_tokens += int(usage.get("prompt_tokens") or 0)
-            flight.completion_tokens += written
+        self._tokens.add(self.now, _tokens(event)[1])
+
+    def _model_lost(self, event: Mapping[str, Any]) -> None:
+        self.used = self.used.plus(lost(Usage(*_tokens(event)), event.get("cost")))
+        self._reply_lost(event)
 
     def _reply_lost(self, event: Mapping[str, Any]) -> None:
         self._turn(event, "lost a reply")
 
     def _tool_called(self, event: Mapping[str, Any]) -> None:
-        self.tool_calls += 1
+        self.used = self.used.plus(Used(tool_calls=1))
         self._tool_runs(event)
 
     def _tool_runs(self, event: Mapping[str, Any]) -> None:
@@ -342,7 +323,7 @@ class Tally:
         "task:finished": _task_finished,
         "model:requested": _model_requested,
         "model:responded": _model_responded,
-        "model:lost": _reply_lost,
+        "model:lost": _model_lost,
         "tool:called": _tool_called,
         "tool:returned": _tool_returned,
     }
@@ -354,8 +335,14 @@ class Tally:
         "pace:changed": _pace_changed,
         "task:finished": _pass,
         "model:requested": _model_requested,
-        "model:responded": _model_responded,
+        "model:responded": _replied,
         "model:lost": _reply_lost,
         "tool:called": _tool_runs,
         "tool:returned": _tool_returned,
     }
+
+
+def _tokens(event: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the prompt and the completion tokens that an event tells of."""
+    usage = event.get("usage") or {}
+    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
