@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from event_parts import on_small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -487,3 +489,66 @@ def test_an_edited_change_waits_as_the_persons(root: Path, store: ChangeStore) -
     assert told(accept(store, root, "r1")) == {"t": "accepted"}
     assert not store.edit(row, b"late\n", {})
     assert (root / "f").read_bytes() == b"1\n2\n3\n" == merge(b"1\n", b"1\n", b"1\n2\n3\n").content
+
+
+# What the outside may do
+
+
+ON_A_FULL_DISK = """
+import shutil, sys
+from pathlib import Path
+from engine.errors import ConfigError
+from engine.workspace import Change, ChangeStore, Offer, accept
+
+root = Path(sys.argv[1])
+store = ChangeStore(root)
+texts = [f"def f{n}(): pass\\n" * 2000 for n in range(8)]
+for n, text in enumerate(texts):
+    (root / f"{n}.py").write_text(text)
+store.offer_many(
+    Offer("r1", f"t{n}", f"{n}.py::f", [Change(f"{n}.py", text.encode(), ("# " + text).encode(), None)])
+    for n, text in enumerate(texts)
+)
+filler = root / "filler"
+filler.write_bytes(bytes(shutil.disk_usage(root).free - 40_000))
+try:
+    accept(store, root, "r1")
+    print("no error")
+except ConfigError as error:
+    print(error)
+filler.unlink()
+accept(store, root, "r1")
+print(*(row.state for row in store.heads("r1")))
+print(all((root / f"{n}.py").read_text() == "# " + text for n, text in enumerate(texts)))
+"""
+
+
+def test_a_full_disk_while_accepting_is_one_clear_error_and_the_next_accept_goes_on(root: Path) -> None:
+    done = on_small_disk(root, "2m", ON_A_FULL_DISK, root)
+    assert done.returncode == 0, done.stderr
+    first, states, whole = done.stdout.splitlines()
+    assert re.search(r"changes\.db cannot be used: (database or disk is full|disk I/O error); .*space", first), first
+    assert states.split() == ["accepted"] * 8
+    assert whole == "True"
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [(".engine", "cannot be made: File exists"), (".engine/changes.db", "changes.db cannot be used: unable to open")],
+)
+def test_something_else_in_the_place_of_the_store_is_one_clear_error(place: str, words: str, root: Path) -> None:
+    (root / place).mkdir(parents=True) if "/" in place else (root / place).write_text("")
+    with pytest.raises(ConfigError, match=words):
+        ChangeStore(root)
+
+
+def test_a_page_that_is_damaged_is_one_clear_error(store: ChangeStore, root: Path) -> None:
+    for n in range(200):
+        offer(store, f"t{n}", Change("a.py", b"a\n", b"b%d\n" % n, None))
+    store.close()
+    path = root / ".engine" / "changes.db"
+    raw = bytearray(path.read_bytes())
+    raw[4096:] = b"\xff" * (len(raw) - 4096)
+    path.write_bytes(raw)
+    with pytest.raises(ConfigError, match="move it away and a new one is made"):
+        ChangeStore(root).heads("r1")

@@ -178,7 +178,8 @@ class App:
         from engine.workspace import ChangeStore
 
         with self.reader() as log:
-            return Review(self.root, ChangeStore(self.root), log.resolve(run_id), self.log)
+            found = log.resolve(run_id)  # before anything is made
+        return Review(self.root, ChangeStore(self.root), found, self.log)
 
     rerun = rerun
     edit = edit

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from engine.errors import ConfigError
 from engine.events import Event, EventLog, StoredEvent
 from engine.run.execute import NotStoredError
 from engine.run.results import StoredChanges
@@ -105,9 +105,8 @@ async def offer_all(store: ChangeStore, run_id: str, results: Sequence[TaskResul
         return
     try:
         await asyncio.to_thread(store.offer_many, offers)
-    except (sqlite3.Error, OSError) as exc:
-        node = offers[0].node
-        raise NotStoredError(f"the changes of {node} cannot be stored: {exc}; check the free space") from exc
+    except ConfigError as exc:
+        raise NotStoredError(f"the changes of {offers[0].node} cannot be stored: {exc}") from exc
 
 
 def slim(store: ChangeStore, run_id: str, result: TaskResult) -> TaskResult:

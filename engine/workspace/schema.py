@@ -94,7 +94,10 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         ConfigError: A newer version of the engine wrote it, or it is no database.
     """
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
     connection.row_factory = sqlite3.Row
     try:
         use_wal(connection, _PATIENCE)
@@ -103,11 +106,16 @@ def connect(path: Path) -> sqlite3.Connection:
         _migrate(connection, path)
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise ConfigError(f"{path} cannot be used: {error}; {way_out(error)}") from error
+        raise unusable(path, error) from error
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def unusable(path: Path, error: Exception) -> ConfigError:
+    """Return what a person is told when the database, or its folder, does not do what it should."""
+    return ConfigError(f"{path} cannot be used: {error}; {way_out(error)}")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.errors import ConfigError
 from engine.files import atomic_write
 from engine.workspace.change import Change
 from engine.workspace.offered import ChangeHead, Intent, Offer, OfferedChange, State
 from engine.workspace.rows import DELETED, HEAD, WHOLE, content, counts, digest, dumped, head_of, put, whole_of
-from engine.workspace.schema import connect
+from engine.workspace.schema import connect, unusable
 
 _INSERT = """
     INSERT INTO changes (run_id, task_id, node, path, before, after, mode, span_start, span_end, added, removed,
@@ -45,9 +46,14 @@ class ChangeStore:
 
     def __init__(self, project_root: Path) -> None:
         self._folder = Path(project_root) / ".engine"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if not (self._folder / ".gitignore").exists():
-            atomic_write(self._folder / ".gitignore", "*\n")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not (self._folder / ".gitignore").exists():
+                atomic_write(self._folder / ".gitignore", "*\n")
+        except OSError as error:
+            raise ConfigError(
+                f"the folder {self._folder} cannot be made: {error.strerror or error}; changes are kept there"
+            ) from error
         self._path = self._folder / "changes.db"
         self._db = connect(self._path)
         self._mutex = threading.RLock()
@@ -313,8 +319,16 @@ class ChangeStore:
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[None]:
-        """Hold the project's only permit to decide on changes; waits for others, and ends with its process."""
-        descriptor = os.open(self._folder / "decide.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        """Hold the project's only permit to decide on changes; waits for others, and ends with its process.
+
+        Raises:
+            ConfigError: The folder cannot be written.
+        """
+        permit = self._folder / "decide.lock"
+        try:
+            descriptor = os.open(permit, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise ConfigError(f"{permit} cannot be opened: {error.strerror or error}; nothing was decided") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -324,7 +338,10 @@ class ChangeStore:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         with self._mutex:
-            yield self._db
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
 
     def _rows(self, where: str, values: Iterable[str | int | None]) -> builtins.list[OfferedChange]:
         with self._connected() as db:
