@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from projects import SOURCE, TOOL, make_bundle
+from projects import SOURCE, TOOL, call, make_bundle
 from terminal import Terminal
 from terminal import engine as engine_argv
 
@@ -171,6 +171,26 @@ def test_the_verbs_choose_mark_and_take_back(tmp_path, project, server) -> None:
     lines = map(json.loads, engine("events", cwd=project).stdout.splitlines())
     decided = [event["decision"] for event in lines if event["type"] == "change:decided"]
     assert decided == ["accepted", "refused", "refused", "undone", "rejected", "rejected"]
+
+
+def test_undo_takes_the_newest_run_that_accepted_something(bundle, project, server) -> None:
+    run = ["run", bundle, "--target", "src", "--base-url", server.api]
+    server.text = lambda body: call("first words")
+    assert engine("undo", cwd=project).returncode == 2  # there is no run
+    assert engine(*run, cwd=project).returncode == 0
+    nothing = engine("undo", cwd=project)
+    assert (nothing.returncode, nothing.stderr) == (0, "")
+    assert nothing.stdout == "nothing was accepted: no run has changes that could be taken out\n"
+    assert engine("accept", cwd=project).returncode == 0
+    server.text = lambda body: call("other words")
+    assert engine(*run, "--no-cache", cwd=project).returncode == 0
+    newer, older = json.loads(engine("runs", "--json", cwd=project).stdout)
+    named = engine("undo", newer["run_id"], cwd=project)
+    assert (named.returncode, named.stdout) == (0, f"run {newer['run_id']}: nothing of what is meant was accepted\n")
+    undone = engine("undo", cwd=project)
+    assert (undone.returncode, undone.stdout) == (0, f"run {older['run_id']}: 3 changes undone\n")
+    assert (project / "src/a.py").read_text() == SOURCE
+    assert engine("undo", cwd=project).stdout.startswith("nothing was accepted: ")
 
 
 def test_apply_and_auto_accept_leave_what_does_not_pass(tmp_path, project, server) -> None:

@@ -181,6 +181,19 @@ class App:
             found = log.resolve(run_id)  # before anything is made
         return Review(self.root, ChangeStore(self.root), found, self.log)
 
+    def newest_accepted(self) -> str | None:
+        """Return the newest run with accepted changes, which can be taken out again; None where there is none.
+
+        Raises:
+            ConfigError: There is no run at all.
+        """
+        from engine.workspace import ChangeStore
+
+        with self.reader() as log:
+            log.resolve(None)
+            accepted = ChangeStore(self.root).accepted_runs()
+            return next((one.run_id for one in log.runs() if one.run_id in accepted), None)
+
     rerun = rerun
     edit = edit
 

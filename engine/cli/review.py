@@ -113,10 +113,16 @@ def reject(run: str | None, tasks: Sequence[str], where: str | None, project: Pa
 def undo(run: str | None, tasks: Sequence[str], where: str | None, project: Path | None) -> int:
     """Take the accepted changes of a run out of the project's files again; they wait as before.
 
-    Lines that were edited since are kept, if they don't touch what the change did; else it is refused and stays.
+    Without RUN, those of the newest run that has accepted changes. Lines that were edited since are kept, if they don't
+    touch what the change did; else it is refused and stays.
     """
     expression = condition(where)
-    review = App.open(project).review(run)
+    app = App.open(project)
+    chosen_run = run or app.newest_accepted()
+    if chosen_run is None:
+        click.echo("nothing was accepted: no run has changes that could be taken out")
+        return 0
+    review = app.review(chosen_run)
     return _report(review.run_id, review.undo(tasks, expression), "undone")
 
 
@@ -125,6 +131,6 @@ def _report(run_id: str, decisions: Sequence[Decision], wanted: str) -> int:
     for decision in decisions:
         if decision.state != wanted:
             click.echo(f"{decision.state}: {printable(decision.path)}: {printable(decision.reason)}")
-    nothing = "nothing was accepted" if wanted == "undone" else "nothing waits for a decision"
+    nothing = "nothing of what is meant was accepted" if wanted == "undone" else "nothing waits for a decision"
     click.echo(f"run {run_id}: {count(done, 'change')} {wanted}" if decisions else f"run {run_id}: {nothing}")
     return 0 if done == len(decisions) else 1

@@ -287,6 +287,11 @@ class ChangeStore:
         with self._connected() as db:
             return {row[0] for row in db.execute(query)}
 
+    def accepted_runs(self) -> set[str]:
+        """Return the runs with accepted changes."""
+        with self._connected() as db:
+            return {row[0] for row in db.execute("SELECT DISTINCT run_id FROM changes WHERE state = 'accepted'")}
+
     def forget_runs(self, run_ids: Iterable[str]) -> int:
         """Forget the decided changes of runs, and contents that nothing needs; returns how many.
 
