@@ -14,7 +14,8 @@ EngineError
 │   └── ToolScriptError    … the script or one of its externals raised
 ├── BackendError           whoever runs the model server
 │   ├── BackendUnavailable … unreachable, overloaded or broken after all retries
-│   ├── BackendRejected    … it refused the request (bad grammar, unknown model, wrong key)
+│   ├── BackendRejected    … it refused the request (bad grammar, unknown model)
+│   │   └── KeyRefused     … or the key
 │   ├── ContextLengthError … the prompt is longer than the model's context
 │   └── ReplayError        … a recording has no reply to this request
 ├── CallerError            the program that calls the engine: an argument makes no sense
@@ -126,6 +127,10 @@ class BackendUnavailable(BackendError):  # noqa: N818 - a state, not an "Error"
 
 class BackendRejected(BackendError):  # noqa: N818 - a state, not an "Error"
     """The server refused the request; sending it again would not help."""
+
+
+class KeyRefused(BackendRejected):
+    """The server does not take the key, or not for this (401, 403)."""
 
 
 class ContextLengthError(BackendError):

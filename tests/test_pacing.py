@@ -16,7 +16,7 @@ from engine.backends import Completion, CompletionRequest
 from engine.backends.pacing import Breaker, Gate, Pace, PacedBackend, clock_stopped, name_clock
 from engine.backends.retry import backoff, retry_after
 from engine.backends.server_load import ServerLoad, parse_load
-from engine.errors import BackendRejected, BackendUnavailable
+from engine.errors import BackendRejected, BackendUnavailable, KeyRefused
 from engine.messages import Usage
 
 ASKED = CompletionRequest([{"role": "user", "content": "hi"}])
@@ -425,3 +425,62 @@ async def test_a_stream_has_its_place_until_its_end() -> None:
         await stream.aclose()
         assert (await other).text == "abcdefgh"
         assert paced.gate.in_flight == 0
+
+
+# A key that is refused
+
+
+def refusing(*models: str | None) -> ScriptedBackend:
+    """A backend that refuses the key for some models, and for the others only a request that says `no`."""
+
+    async def answer(request: CompletionRequest) -> Completion:
+        if request.model in models or request.messages[0]["content"] == "no":
+            raise KeyRefused("refused the key")
+        return Completion("ok", usage=Usage(1, 1))
+
+    return ScriptedBackend([answer])
+
+
+def asks(words: str, model: str | None = None) -> CompletionRequest:
+    return CompletionRequest([{"role": "user", "content": words}], model)
+
+
+async def test_a_key_that_is_refused_for_everything_is_given_up_with_all_that_wait() -> None:
+    backend, told = refusing(None), list[str]()
+    async with PacedBackend(backend, 2) as paced:
+        paced.on_given_up = told.append
+        done = await asyncio.gather(*(paced.complete(asks("hi")) for _ in range(9)), return_exceptions=True)
+        assert {type(one) for one in done} == {BackendUnavailable}
+        assert not any(one.charged for one in done if isinstance(one, BackendUnavailable))
+        assert paced.given_up.startswith("the server refuses the key since ")
+        assert told == [paced.given_up]
+        assert paced.limit == 0
+    assert sum(one.messages[0]["content"] == "Say ok." for one in backend.requests) == 1
+
+
+async def test_one_request_that_is_refused_is_only_that_request() -> None:
+    backend = refusing()
+    async with PacedBackend(backend, 2) as paced:
+        for _ in range(5):
+            with pytest.raises(KeyRefused):
+                await paced.complete(asks("no"))
+        assert (await paced.complete(asks("hi"))).text == "ok"
+        assert (paced.given_up, paced.gate.in_flight) == ("", 0)
+
+
+async def test_a_model_that_the_key_was_never_good_for_is_not_the_key() -> None:
+    async with PacedBackend(refusing("b"), 2) as paced:
+        assert (await paced.complete(asks("hi", "a"))).text == "ok"
+        with pytest.raises(KeyRefused):
+            await paced.complete(asks("hi", "b"))
+        assert paced.given_up == ""
+
+
+async def test_a_server_that_falls_silent_at_the_question_has_not_refused_the_key() -> None:
+    async def answer(request: CompletionRequest) -> Completion:
+        raise BackendUnavailable("down") if request.sampling.max_tokens == 1 else KeyRefused("refused the key")
+
+    async with PacedBackend(ScriptedBackend([answer]), 2) as paced:
+        with pytest.raises(KeyRefused):
+            await paced.complete(asks("hi"))
+        assert paced.given_up == ""

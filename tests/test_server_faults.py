@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -396,6 +398,54 @@ def test_the_command_line_says_once_that_the_server_is_gone(tmp_path: Path, bund
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.count("was away for 1 s") == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_key_that_is_revoked_ends_the_run_and_no_task_fails_for_it(
+    tmp_path: Path, bundle: Path, status: int, concurrency: int
+) -> None:
+    project = many(tmp_path / "many", 30)
+    settings(project, concurrency=concurrency)
+    with scripted_server() as server:
+        server.text = lambda body: call("does it")
+        asked = itertools.count(1)
+        server.reply = lambda body: fails(status, "key revoked") if next(asked) > 12 else None
+        done = command("run", bundle, "-t", "m.py", "--base-url", server.api, cwd=project)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("stopped: ")]
+        assert re.search(
+            rf"the server refuses the key since \d\d:\d\d:\d\d: .* refused the key \({status}\): key revoked", line
+        )
+        assert "set backend.api_key_env" in line
+        assert line.endswith("goes on")
+        assert len(server.bodies) <= 12 + concurrency + 1, "one question tells it of all"
+        with App.open(project).reader() as log:
+            run_id = log.resolve(None)
+            states = log.task_counts(run_id)
+        assert states.keys() <= {"finished", "stopped", "planned"}
+        assert states["finished"] == 12
+        assert states.get("stopped", 0) <= concurrency
+        server.reply = lambda body: None
+        assert command("resume", "--base-url", server.api, cwd=project).returncode == 0
+    with App.open(project).reader() as log:
+        assert log.task_counts(run_id) == {"finished": 30}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_filter_that_refuses_single_prompts_ends_no_run(
+    tmp_path: Path, bundle: Path, server: ScriptedServer, concurrency: int
+) -> None:
+    project = many(tmp_path / "many", 12)
+    server.text = lambda body: call("does it")
+    filtered = {f"f{number}" for number in (0, 1, 2, 3, 7)}
+    server.reply = lambda body: fails(403, "not allowed") if node_of(body) in filtered else None
+    result, seen, ended = await go(project, bundle, server, concurrency=concurrency)
+    assert (result.status, result.count("finished")) == ("failed", 7)
+    assert {name for name, one in ended.items() if one.outcome == "failed"} == filtered
+    assert {one.reason for one in ended.values() if one.outcome == "failed"} == {"error"}
+    assert not [one for one in seen.of(PaceChanged) if one.limit == 0]
 
 
 async def test_one_cursed_request_does_not_pause_the_others(tmp_path: Path, bundle: Path) -> None:

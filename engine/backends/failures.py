@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.backends.connection import MalformedReplyError
 from engine.backends.retry import asked_to_wait
-from engine.errors import BackendError, BackendRejected, BackendUnavailable, ContextLengthError
+from engine.errors import BackendError, BackendRejected, BackendUnavailable, ContextLengthError, KeyRefused
 
 _CONTEXT = re.compile(
     r"context (length|size|window)|maximum model length|exceed_context_size|input_tokens|"
@@ -121,7 +121,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _status(error: Any, status: int, where: Circumstances) -> BackendError:
     words = _words(error)
     if status in (401, 403):
-        return BackendRejected(
+        return KeyRefused(
             f"{where.url} refused the key ({status}): {words}; "
             f"set backend.api_key_env to the variable that holds the key"
         )

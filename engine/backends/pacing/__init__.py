@@ -5,5 +5,6 @@ from engine.backends.pacing.clock import clock_stopped, name_clock
 from engine.backends.pacing.gate import Gate
 from engine.backends.pacing.pace import Pace
 from engine.backends.pacing.paced import PacedBackend
+from engine.backends.pacing.refusals import REFUSED
 
-__all__ = ["Breaker", "Gate", "Pace", "PacedBackend", "clock_stopped", "name_clock"]
+__all__ = ["REFUSED", "Breaker", "Gate", "Pace", "PacedBackend", "clock_stopped", "name_clock"]

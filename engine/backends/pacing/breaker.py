@@ -71,6 +71,10 @@ class Breaker:
         self._next = now + self._wait()
         return True
 
+    def give_up(self, reason: str) -> None:
+        """Take the server for lost, whatever it answers: it was away for no time."""
+        self.state, self.reason = "lost", reason
+
     def _still_away(self, now: float) -> bool:
         if now - self._since >= self._outage:
             self.state = "lost"

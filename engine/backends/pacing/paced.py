@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from engine.backends.around import Around
 from engine.backends.base import Backend, Completion, CompletionRequest
@@ -16,8 +16,9 @@ from engine.backends.pacing.breaker import Breaker
 from engine.backends.pacing.clock import clock_stopped
 from engine.backends.pacing.gate import Gate
 from engine.backends.pacing.pace import Pace
+from engine.backends.pacing.refusals import REFUSED, Refusals
 from engine.backends.retry import backoff
-from engine.errors import BackendError, BackendUnavailable
+from engine.errors import BackendError, BackendUnavailable, KeyRefused
 
 _LOG = logging.getLogger("engine.backends")
 # Seconds between two looks at the server's own queue, and how often it may fail to answer.
@@ -51,6 +52,7 @@ class PacedBackend(Around):
         self._outage, self._tell, self._look = outage, tell, look
         self.pace, self.breaker = Pace(most, min(most, inner.concurrency)), Breaker(outage)
         self.gate = Gate(self.pace, self.breaker)
+        self._refusals, self._refused = Refusals(inner), ""
         self._told = self.pace.limit
         self._looking: asyncio.Task[None] | None = None
         self.on_given_up: Callable[[str], None] = _nothing
@@ -65,6 +67,8 @@ class PacedBackend(Around):
         """Why the server is given up, in one line; empty while it is not."""
         if self.breaker.state != "lost":
             return ""
+        if self._refused:
+            return self._refused
         return f"{self.breaker.reason} (it was away for {self._outage:g} s)"
 
     async def __aenter__(self) -> Self:
@@ -117,6 +121,7 @@ class PacedBackend(Around):
                 return
 
     async def _answered(self, attempts: _Attempts, done: Completion) -> None:
+        self._refusals.answered(attempts.request, attempts.began)
         slower = self.pace.answered(attempts.began, done.usage.completion_tokens, self.gate.in_flight)
         await self.alive()
         if slower:
@@ -153,6 +158,30 @@ class PacedBackend(Around):
         elif kind in ("overloaded", "timeout") and self.pace.pushed_back(began, self.gate.in_flight):
             await self._say(reason)
 
+    async def refused(self, request: CompletionRequest, error: KeyRefused) -> NoReturn:
+        """Hear that the server refused the key; where it would refuse any request, it is given up.
+
+        Args:
+            request: The request.
+            error: What the server said.
+
+        Raises:
+            BackendUnavailable: It is given up.
+            KeyRefused: It was only this request.
+        """
+        since = time.strftime("%H:%M:%S")
+        if await self._refusals.mean_the_key(request, time.monotonic()) and not self.given_up:
+            self._refused = f"{REFUSED} since {since}: {error}"
+            self.breaker.give_up(self._refused)
+            self.gate.admit()
+            await self._say(self._refused, limit=0)
+            self.on_given_up(self._refused)
+        if not self.given_up:
+            raise error
+        gone = BackendUnavailable(self.given_up)
+        gone.charged = False
+        raise gone from error
+
     async def _say(self, reason: str, limit: int | None = None) -> None:
         self._told = self.pace.limit
         shown = self.pace.limit if limit is None else limit
@@ -187,7 +216,7 @@ class _Attempts:
     """One request on its way to an answer."""
 
     def __init__(self, paced: PacedBackend, request: CompletionRequest) -> None:
-        self._paced, self._request = paced, request
+        self._paced, self.request = paced, request
         self._began_all, self._count, self._failed = time.monotonic(), 0, 0
         self._begun = any(message.get("role") == "assistant" for message in request.messages)
         self.began = 0.0
@@ -196,7 +225,7 @@ class _Attempts:
     @property
     def key(self) -> object:
         """What tells the request from others, also when its task is tried again."""
-        return hash(repr(self._request.messages))
+        return hash(repr(self.request.messages))
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
@@ -204,10 +233,13 @@ class _Attempts:
         gate = self._paced.gate
         with clock_stopped():
             await gate.enter(begun=self._begun)
-        self.began, failure = time.monotonic(), None
+        self.began, failure, refusal = time.monotonic(), None, None
         self._count += 1
         try:
             yield
+        except KeyRefused as error:
+            await self._paced.alive()
+            refusal = error
         except BackendUnavailable as error:
             await self._paced.failed(self.key, self.began, error)
             failure = error
@@ -216,6 +248,8 @@ class _Attempts:
             raise
         finally:
             gate.leave()
+        if refusal is not None:
+            await self._paced.refused(self.request, refusal)
         if failure is not None:
             await self._again(failure)
 
@@ -230,8 +264,8 @@ class _Attempts:
             raise self._summed_up(failure) from failure
         if not away and not failure.retry_after:
             await asyncio.sleep(backoff(self._failed))
-        if failure.charged and self._request.meter is not None:
-            await self._request.meter.again(failure.kind)
+        if failure.charged and self.request.meter is not None:
+            await self.request.meter.again(failure.kind)
 
     def _summed_up(self, failure: BackendUnavailable) -> BackendUnavailable:
         if self._count == 1:

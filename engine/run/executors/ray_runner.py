@@ -21,7 +21,7 @@ from engine.run.executors.visit import Visit
 from engine.run.executors.wire import OpenBackend, Order, Setup, engine_version, order_of, pack, read_sources
 from engine.run.executors.worker import Worker, file_digest
 from engine.run.plan import Assignment, Task
-from engine.run.schedule.attempts import SERVER
+from engine.run.schedule.attempts import ENDED, SERVER
 from engine.run.stage import Services
 from engine.run.task import TaskResult
 
@@ -150,7 +150,7 @@ class RayRunner:
                     return TaskResult(task, "failed", "error", error=why, attempts=max(lost, 1))
             else:
                 if result.reason == SERVER and result.outcome == "stopped":
-                    self.on_given_up(result.error or "the server is away")
+                    self.on_given_up((result.error or "the server is away").removeprefix(ENDED))
                 return replace(result, attempts=result.attempts + lost)
             finally:
                 visit.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.backends.pacing import REFUSED
 from engine.backends.retry import backoff
 from engine.events import Bus
 from engine.run.plan import Task
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 SERVER = "server"
 """The reason of a task that the server failed: after all attempts, or since the run gave the server up."""
+
+ENDED = "the run ended before the task did: "
+"""What the error of a task begins with that was stopped so, before why."""
 
 
 class Attempts:
@@ -39,8 +43,9 @@ class Attempts:
         result = await self._inner.run(task, bus, run_id)
         number = 1
         while result.outcome == "failed" and result.reason == SERVER:
-            if self._given_up():
-                return replace(result, outcome="stopped", error="the run ended before the task did: the server is away")
+            if why := self._given_up():
+                words = REFUSED if why.startswith(REFUSED) else "the server is away"  # the run says the rest, once
+                return replace(result, outcome="stopped", error=f"{ENDED}{words}")
             if number >= self._attempts:
                 break
             await asyncio.sleep(backoff(number))
