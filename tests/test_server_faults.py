@@ -448,6 +448,68 @@ async def test_a_filter_that_refuses_single_prompts_ends_no_run(
     assert not [one for one in seen.of(PaceChanged) if one.limit == 0]
 
 
+async def test_a_server_that_accepts_and_says_nothing_is_noticed_with_the_first_request(
+    tmp_path: Path, bundle: Path
+) -> None:
+    project = many(tmp_path / "many", 12)
+    settings(project, outage=1.5, attempts=2, concurrency=1)
+    with scripted_server() as server:
+        server.text = lambda body: call("does it")
+        asked = itertools.count(1)
+
+        def reply(body: Any) -> Reply | None:
+            if next(asked) <= 3:
+                return None
+            server.answers["/v1/models"] = slow(30)
+            return slow(30)
+
+        server.reply = reply
+        result, seen, ended = await go(project, bundle, server, patience=0.5)
+    assert result.status == "stopped"
+    assert "did not answer in time" in result.problem
+    assert "nor does it say what models it has (it was away for 1.5 s)" in result.problem
+    assert [one.outcome for one in ended.values()] == ["finished"] * 3 + ["stopped"]
+    assert len(server.bodies) == 4, "no other request was spent on it"
+    assert [one.limit for one in seen.of(PaceChanged)] == [0, 0]
+
+
+async def test_a_silent_server_that_comes_back_costs_no_task(tmp_path: Path, bundle: Path) -> None:
+    project = many(tmp_path / "many", 6)
+    settings(project, outage=30, attempts=1, concurrency=1)
+    with scripted_server() as server:
+        server.text = lambda body: call("does it")
+        asked = itertools.count(1)
+        looks = itertools.count(1)
+
+        def models(handler: BaseHTTPRequestHandler) -> None:
+            if next(looks) > 2:
+                del server.answers["/v1/models"]
+            time.sleep(1.5)
+
+        def reply(body: Any) -> Reply | None:
+            if next(asked) != 3:
+                return None
+            server.answers["/v1/models"] = models
+            return slow(30)
+
+        server.reply = reply
+        result, seen, ended = await go(project, bundle, server, patience=0.5)
+    assert (result.status, {one.outcome for one in ended.values()}) == ("finished", {"finished"})
+    assert seen.of(PaceChanged)[0].limit == 0
+    assert "is back" in seen.of(PaceChanged)[-1].reason
+
+
+async def test_a_slow_server_that_says_what_models_it_has_is_not_away(
+    tmp_path: Path, bundle: Path, server: ScriptedServer
+) -> None:
+    project = many(tmp_path / "many", 4)
+    settings(project, attempts=1, outage=1)
+    server.reply = lambda body: slow(30)
+    result, seen, ended = await go(project, bundle, server, patience=0.5, concurrency=1)
+    assert (result.status, {one.outcome for one in ended.values()}) == ("failed", {"failed"})
+    assert not [one for one in seen.of(PaceChanged) if one.limit == 0]
+
+
 async def test_one_cursed_request_does_not_pause_the_others(tmp_path: Path, bundle: Path) -> None:
     """Even where it is the only one under way, and fails more often than a server that is away would."""
     project = many(tmp_path / "many", 12)

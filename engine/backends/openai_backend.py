@@ -25,6 +25,8 @@ from engine.models.base import Adapter
 _T = TypeVar("_T")
 # Seconds for the waits between attempts, beside the attempts' own time.
 _WAITS = 30.0
+# Seconds for the answer to a question that costs a server nothing.
+_SHORT = 10.0
 _CHAT = "/chat/completions"
 
 
@@ -259,6 +261,20 @@ class OpenAIBackend:
             return None
         said = await self._unless_missing(lambda: self._connection.text(path), Circumstances(self.url))
         return parse_load(said or "")
+
+    async def answers(self) -> bool:
+        """Whether the server says within seconds what models it has; an error is an answer, too."""
+        self._connection.open()
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            async with asyncio.timeout(min(_SHORT, self._patience.timeout)):
+                await self._connection.get("/models")
+        except (APIStatusError, MalformedReplyError):
+            return True
+        except (OpenAIError, TimeoutError):
+            return False
+        return True
 
     async def aclose(self) -> None:
         """Close the connections."""

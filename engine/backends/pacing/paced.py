@@ -53,6 +53,7 @@ class PacedBackend(Around):
         self.pace, self.breaker = Pace(most, min(most, inner.concurrency)), Breaker(outage)
         self.gate = Gate(self.pace, self.breaker)
         self._refusals, self._refused = Refusals(inner), ""
+        self._silent = False
         self._told = self.pace.limit
         self._looking: asyncio.Task[None] | None = None
         self.on_given_up: Callable[[str], None] = _nothing
@@ -131,6 +132,7 @@ class PacedBackend(Around):
 
     async def alive(self) -> None:
         """Hear of an answer, be it a refusal."""
+        self._silent = False
         if self.breaker.answered():
             self.pace.restart()
             await self._say(f"{self.url} is back")
@@ -149,6 +151,9 @@ class PacedBackend(Around):
             kind, reason = "gone", f"{reason}; it asks to come back in {_spelled(asked)}"
         elif asked:
             self.gate.rest(asked)
+        elif kind == "timeout" and self.breaker.state == "closed" and not await self._answers():
+            self._silent = True
+            kind, reason = "gone", f"{reason}; nor does it say what models it has"
         # A server that is asked for too much is there; only where one request at a time is too much, it is not.
         too_much = kind == "overloaded" and self.pace.limit > 1
         if not too_much and self.breaker.failed(request, kind, reason):
@@ -157,6 +162,18 @@ class PacedBackend(Around):
                 self.on_given_up(self.given_up)
         elif kind in ("overloaded", "timeout") and self.pace.pushed_back(began, self.gate.in_flight):
             await self._say(reason)
+
+    async def look(self) -> BackendUnavailable | None:
+        """Return how a server that fell silent is still silent, so that no request need be spent on that; else None."""
+        if not self._silent or await self._answers():
+            return None
+        silent = BackendUnavailable(self.breaker.reason, kind="timeout")
+        silent.charged = False
+        return silent
+
+    async def _answers(self) -> bool:
+        ask: Callable[[], Awaitable[bool]] | None = getattr(self.inner, "answers", None)
+        return ask is None or await ask()
 
     async def refused(self, request: CompletionRequest, error: KeyRefused) -> NoReturn:
         """Hear that the server refused the key; where it would refuse any request, it is given up.
@@ -231,8 +248,7 @@ class _Attempts:
     async def turn(self) -> AsyncGenerator[None, None]:
         """Wait for the request's turn; a failure that may pass ends in its wait, any other is raised."""
         gate = self._paced.gate
-        with clock_stopped():
-            await gate.enter(begun=self._begun)
+        await self._enter(gate)
         self.began, failure, refusal = time.monotonic(), None, None
         self._count += 1
         try:
@@ -252,6 +268,22 @@ class _Attempts:
             await self._paced.refused(self.request, refusal)
         if failure is not None:
             await self._again(failure)
+
+    async def _enter(self, gate: Gate) -> None:
+        """Wait for the request's turn; where the server fell silent, until it answers a short question."""
+        while True:
+            with clock_stopped():
+                await gate.enter(begun=self._begun)
+                try:
+                    silent = await self._paced.look()
+                    if silent is None:
+                        return
+                    await self._paced.failed(self.key, time.monotonic(), silent)
+                except BaseException:
+                    gate.leave()
+                    raise
+                gate.leave()
+            await self._again(silent)
 
     async def _again(self, failure: BackendUnavailable) -> None:
         """Wait before the next attempt, or raise the failure of the last.
