@@ -204,7 +204,9 @@ async def test_panes_beside_below_and_in_a_narrow_terminal(bundle, project) -> N
         await see(shown, "Changes ─", gone=True)
         await pilot.press("escape")
         await see(shown, "Changes ─")
-        await pilot.resize_terminal(70, 20)
+        await pilot.resize_terminal(80, 24)
+        await see(shown, r"Changes ─.*\n.*Diff: .* def first\(a\):")
+        await pilot.resize_terminal(70, 12)
         await see(shown, "Diff: ", gone=True)
         await pilot.press("enter")
         await see(shown, "Diff: ")
@@ -213,6 +215,15 @@ async def test_panes_beside_below_and_in_a_narrow_terminal(bundle, project) -> N
         await see(shown, "Changes ─")
         await pilot.press("question_mark")
         await see(shown, "F  accept although its checks did not pass")
+
+
+async def test_a_terminal_of_80_by_24_shows_list_and_diff_and_the_way_out(bundle, tmp_path) -> None:
+    project = make_project(tmp_path / "p", {"src/a.py": "\n".join(f"def f{n}(a):\n    return a\n" for n in range(30))})
+    async with screen(bundle, project, size=(80, 24)) as (shown, _):
+        text = await see(shown, r"src/a\.py\s.*· ✓ f0 .*Diff: src/a\.py::f0  pending.*# does it")
+        assert re.search(r"\? help +q quit", text.splitlines()[-1]), text
+        assert all(len(line) == 80 for line in text.splitlines() if line[:1] in ("╭", "╰")), text
+        assert not shown.listing.show_horizontal_scrollbar
 
 
 def test_the_help_names_every_key() -> None:

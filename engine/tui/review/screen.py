@@ -9,7 +9,8 @@ from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Container
+from textual.geometry import Size
 from textual.widgets import Footer, Static
 
 from engine.tui.review.actions import TROUBLE, Actions
@@ -21,7 +22,10 @@ from engine.tui.text import harmless
 from engine.workspace import WAITING
 
 NARROW = 100
-"""Columns below which the list and the change are not shown together."""
+"""Columns below which the list and the change are not shown beside each other, but one above the other …"""
+
+LOW = 16
+"""… and rows below which only one of them is."""
 
 _LOOK_AGAIN = 1.0  # seconds until it is looked whether somebody else decided something
 
@@ -39,9 +43,12 @@ class ReviewScreen(Actions):
     #bar { height: 1; background: $primary; color: $text; padding: 0 1; }
     #status { height: auto; min-height: 1; max-height: 4; padding: 0 1; }
     #status.-bad { color: $error; }
-    #body { height: 1fr; }
-    ChangeList { width: 2fr; max-width: 60; height: 1fr; border: round $surface-lighten-2; }
+    #body { height: 1fr; layout: horizontal; }
+    ChangeList { width: 2fr; max-width: 60; height: 1fr; border: round $surface-lighten-2; overflow-x: hidden; }
     Detail { width: 3fr; height: 1fr; border: round $surface-lighten-2; padding: 0 1; }
+    .-stacked #body { layout: vertical; }
+    .-stacked ChangeList { width: 1fr; max-width: 100%; height: 2fr; }
+    .-stacked Detail { width: 1fr; height: 3fr; }
     ChangeList:focus, Detail:focus { border: round $accent; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,6 +58,8 @@ class ReviewScreen(Actions):
         Binding("r", "reject", "reject"),
         Binding("u", "undo", "undo"),
         Binding("A", "accept_all", "all that pass"),
+        Binding("question_mark", "help", "help", key_display="?"),
+        Binding("q", "leave(0)", "quit"),
         Binding("e", "edit", "edit"),
         Binding("t", "again", "try again"),
         Binding("n", "waiting(1)", "next"),
@@ -64,8 +73,6 @@ class ReviewScreen(Actions):
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("enter", "open", show=False),
         Binding("escape", "close", show=False),
-        Binding("question_mark", "help", "help", key_display="?"),
-        Binding("q", "leave(0)", "quit"),
         Binding("ctrl+q", "leave(0)", show=False, priority=True),
         Binding("ctrl+c", "leave(130)", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", show=False, priority=True),
@@ -79,7 +86,7 @@ class ReviewScreen(Actions):
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
         yield self._bar
-        with Horizontal(id="body"):
+        with Container(id="body"):
             yield self.listing
             yield self.detail
         yield self._status
@@ -130,7 +137,7 @@ class ReviewScreen(Actions):
 
     def on_resize(self, event: events.Resize) -> None:
         """Fit a narrow terminal."""
-        self._arrange(event.size.width)
+        self._arrange(event.size)
         self.show_chosen()
 
     def action_waiting(self, step: int) -> None:
@@ -142,7 +149,7 @@ class ReviewScreen(Actions):
         """Show another side of the change."""
         self.detail.pane = name
         self._open = True
-        self._arrange(self.size.width)
+        self._arrange()
         self.show_chosen()
 
     def action_sides(self) -> None:
@@ -153,18 +160,18 @@ class ReviewScreen(Actions):
     def action_zoom(self) -> None:
         """Show the change alone, or the list too."""
         self._zoomed = not self._zoomed
-        self._arrange(self.size.width)
+        self._arrange()
 
     def action_open(self) -> None:
         """Go to the change."""
         self._open = True
-        self._arrange(self.size.width)
+        self._arrange()
         self.detail.focus()
 
     def action_close(self) -> None:
         """Go back to the list."""
         self._open = self._zoomed = False
-        self._arrange(self.size.width)
+        self._arrange()
         self.listing.focus()
 
     def action_decided(self) -> None:
@@ -195,10 +202,13 @@ class ReviewScreen(Actions):
         """End with an exit code."""
         self.exit(code)
 
-    def _arrange(self, width: int) -> None:
+    def _arrange(self, size: Size | None = None) -> None:
+        width, height = size or self.size
         narrow = width < NARROW
-        self.listing.display = not self._zoomed and not (narrow and self._open)
-        self.detail.display = self._zoomed or not narrow or self._open
+        alone = narrow and height < LOW
+        self.set_class(narrow, "-stacked")
+        self.listing.display = not self._zoomed and not (alone and self._open)
+        self.detail.display = self._zoomed or not alone or self._open
 
     def _fatal_error(self) -> None:
         # Textual would print a traceback with all values; what went wrong is raised by `show` instead.

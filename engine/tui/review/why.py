@@ -74,7 +74,8 @@ def _failed(event: Mapping[str, Any]) -> Words:
 def _ended(event: Mapping[str, Any]) -> Words:
     tokens = event["usage"]["prompt_tokens"] + event["usage"]["completion_tokens"]
     cached = ", from the cache" if event.get("cached") else ""
-    size = f"{event['turns']} turns, {tokens} tokens, {event['seconds']:.1f} s{cached}"
+    turns = f"{event['turns']} turn{'' if event['turns'] == 1 else 's'}"
+    size = f"{turns}, {tokens} tokens, {event['seconds']:.1f} s{cached}"
     yield f"{event['outcome']} ({event['reason']}; {size})", "bold" if event["outcome"] == "finished" else "bold red"
     words = event["error"] or event["summary"]
     if words:
