@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterable, Mapping
+from operator import add
+from typing import Any, NamedTuple, Self
 
 from engine.events.types import Event, ModelResponded, ReplyLost, ToolCalled
 from engine.messages import Usage
@@ -67,7 +68,7 @@ class Used(NamedTuple):
 
     def plus(self, other: Used) -> Self:
         """Return both together."""
-        return type(self)(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return type(self)(*map(add, self, other))
 
 
 _ADD = (
@@ -85,11 +86,8 @@ _CALL = Used(tool_calls=1)
 
 def used_by(event: Event) -> Used | None:
     """Return what an event says was used; None for one that says nothing of it."""
-    if isinstance(event, ToolCalled):
-        return _CALL
-    if isinstance(event, ModelResponded):
-        return replied(event.usage, event.cost)
-    return lost(event.usage, event.cost) if isinstance(event, ReplyLost) else None
+    use = _USES.get(type(event))
+    return None if use is None else use(event)
 
 
 def replied(usage: Usage, cost: float | None) -> Used:
@@ -110,6 +108,13 @@ def lost(usage: Usage, cost: float | None) -> Used:
 
 def _parts(cost: float | None) -> int:
     return 0 if cost is None else round(min(cost * _PARTS, _MOST_PARTS))
+
+
+_USES: Mapping[type[Event], Callable[[Any], Used]] = {
+    ModelResponded: lambda event: replied(event.usage, event.cost),
+    ReplyLost: lambda event: lost(event.usage, event.cost),
+    ToolCalled: lambda _: _CALL,
+}
 
 
 class Using(NamedTuple):

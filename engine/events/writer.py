@@ -170,12 +170,17 @@ class Writer:
                 self._renumber()
             # Nobody sees the order in which one commit's rows come in, and many at once cost half as much.
             self._connection.executemany(_INSERT, self._events())
+            used: list[Using] = []
             for item in self._pending:
-                if isinstance(item, Planned):
+                if isinstance(item, StoredEvent):
+                    continue
+                if isinstance(item, Using):
+                    used.append(item)
+                elif isinstance(item, Planned):
                     item.store(self._connection)
-                elif not isinstance(item, StoredEvent | Using):
+                else:
                     execute(*item)
-            store(self._connection, (item for item in self._pending if isinstance(item, Using)))
+            store(self._connection, used)
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
