@@ -373,4 +373,4 @@ def test_a_run_that_did_not_end_is_listed_as_far_as_it_got(path):
         log.append(ended("t2", outcome="failed"))
     listed = engine("runs", "--project", path.parent.parent)
     assert listed.returncode == 0, listed.stderr
-    assert "1 finished, 1 failed, 0 stopped, 1 changes, 2 left" in listed.stdout
+    assert "1 finished, 1 failed, 0 stopped, 1 change, 2 left" in listed.stdout

@@ -161,7 +161,8 @@ def test_the_verbs_choose_mark_and_take_back(tmp_path, project, server) -> None:
     wrong = engine("accept", "--where", "chekcs.passed", cwd=project)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "did you mean 'checks'" in wrong.stderr
-    assert engine("accept", "--where", "checks.passed", cwd=project).stdout.endswith("nothing waits for a decision\n")
+    none = engine("accept", "--where", "checks.passed", cwd=project).stdout
+    assert none.endswith(": 2 changes wait, and --task and --where leave none of them\n")
     undone = engine("undo", "--where", "node.type == 'method'", cwd=project)
     assert (undone.returncode, "1 change undone" in undone.stdout) == (0, True)
     assert (project / "src/a.py").read_text() == SOURCE
@@ -241,5 +242,9 @@ def test_rerun_from_the_command_line(bundle, project, server) -> None:
     assert failing.returncode == 1
     assert "failed note-" in failing.stderr
     assert engine("diff", "--stat", cwd=project).stdout.count("pending") == 3
-    assert engine("rerun", "--task", "nobody", "--note", "x", cwd=project).stdout == "no change waits\n"
+    none = engine("rerun", "--task", "nobody", "--note", "x", cwd=project).stdout
+    assert none.endswith(": 3 changes wait, and --task and --where leave none of them\n")
+    assert engine("diff", "--task", "nobody", cwd=project).stderr.endswith(
+        "3 changes wait, and --task and --where leave none of them\n"
+    )
     assert "Missing option '--note'" in engine("rerun", cwd=project).stderr

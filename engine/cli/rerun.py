@@ -11,7 +11,7 @@ import click
 
 from engine.app import App
 from engine.cli.console import count, note, printable, project_option, report_findings
-from engine.cli.review import condition, run_argument, where_option
+from engine.cli.review import condition, nothing_waits, run_argument, where_option
 from engine.errors import BundleError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def command(run: str | None, tasks: Sequence[str], where: str | None, words: str
         done = asyncio.run(_again(app, review, chosen, words))
     except BundleError as exc:
         return report_findings(exc)
-    click.echo(f"run {review.run_id}: {count(done, 'task')} finished again" if chosen else "no change waits")
+    came = f"{count(done, 'task')} finished again" if chosen else nothing_waits(review)
+    click.echo(f"run {review.run_id}: {came}")
     return 0 if done == len(chosen) else 1
 
 

@@ -24,7 +24,9 @@ from engine.run.budget import parse_budget
 @click.option("--changed-bundles", is_flag=True, help="Go on with bundles that are not what they were.")
 @click.option("--base-url", metavar="URL", help="Where the server is now, with /v1.")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Tasks at once.")
-@click.option("--budget", multiple=True, metavar="KIND=N", help="A limit of the whole run from now on, instead of the one it had.")
+@click.option(
+    "--budget", multiple=True, metavar="KIND=N", help="A limit of the whole run from now on, instead of the one it had."
+)
 @click.option("--take-over", is_flag=True, help="Go on with a run of a machine or container that is gone.")
 @otel_option
 @project_option

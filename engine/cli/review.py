@@ -74,7 +74,8 @@ def diff(run: str | None, tasks: Sequence[str], where: str | None, project: Path
                     note(f"#   {printable(check['check'])}: {printable(check['detail'])}")
             click.echo(paint(_diff(review, row, three=options["three"])), nl=False)
     if not heads:
-        note(f"run {review.run_id} has no changes that {'are meant' if options['all_states'] else 'wait'}")
+        nothing = "there are no changes that are meant" if options["all_states"] else nothing_waits(review)
+        note(f"run {review.run_id}: {nothing}")
     return 0
 
 
@@ -96,7 +97,7 @@ def accept(
     """Write the changes of a run into the project; refuses a file that changed since the task read it."""
     expression = condition(where)
     review = App.open(project).review(run)
-    return _report(review.run_id, review.accept(tasks, expression, merge=merge, failing=failing), "accepted")
+    return _report(review, review.accept(tasks, expression, merge=merge, failing=failing), "accepted")
 
 
 @click.command()
@@ -105,7 +106,7 @@ def reject(run: str | None, tasks: Sequence[str], where: str | None, project: Pa
     """Drop the changes of a run."""
     expression = condition(where)
     review = App.open(project).review(run)
-    return _report(review.run_id, review.reject(tasks, expression), "rejected")
+    return _report(review, review.reject(tasks, expression), "rejected")
 
 
 @click.command()
@@ -123,14 +124,33 @@ def undo(run: str | None, tasks: Sequence[str], where: str | None, project: Path
         click.echo("nothing was accepted: no run has changes that could be taken out")
         return 0
     review = app.review(chosen_run)
-    return _report(review.run_id, review.undo(tasks, expression), "undone")
+    return _report(review, review.undo(tasks, expression), "undone")
 
 
-def _report(run_id: str, decisions: Sequence[Decision], wanted: str) -> int:
+def nothing_waits(review: Review) -> str:
+    """Say why no change that waits is meant: there is none, or the selection leaves none of them."""
+    waiting = len(review.heads())
+    if not waiting:
+        return "nothing waits for a decision"
+    return (
+        f"{count(waiting, 'change')} {'waits' if waiting == 1 else 'wait'}, and --task and --where leave none of them"
+    )
+
+
+def _report(review: Review, decisions: Sequence[Decision], wanted: str) -> int:
     done = sum(decision.state == wanted for decision in decisions)
     for decision in decisions:
         if decision.state != wanted:
-            click.echo(f"{decision.state}: {printable(decision.path)}: {printable(decision.reason)}")
-    nothing = "nothing of what is meant was accepted" if wanted == "undone" else "nothing waits for a decision"
-    click.echo(f"run {run_id}: {count(done, 'change')} {wanted}" if decisions else f"run {run_id}: {nothing}")
+            click.echo(f"{decision.state}: {printable(_reason(decision))}")
+    if decisions:
+        came = f"{count(done, 'change')} {wanted}"
+    else:
+        came = "nothing of what is meant was accepted" if wanted == "undone" else nothing_waits(review)
+    click.echo(f"run {review.run_id}: {came}")
     return 0 if done == len(decisions) else 1
+
+
+def _reason(decision: Decision) -> str:
+    """Return why a decision is another than was wanted; most reasons begin with the file."""
+    path, reason = decision.path, decision.reason
+    return reason if reason.startswith(path) else f"{path}: {reason}"

@@ -16,13 +16,15 @@ _COUNTED = ("finished", "failed", "stopped")
 def run_counts(record: RunRecord, log: LogReader) -> str:
     """Return what became of a run's tasks; of one that did not end, as far as it got."""
     if record.ended is not None:
-        counts = {key: record.summary.get(key, 0) for key in (*_COUNTED, "changes")}
-        return ", ".join(f"{number} {key}" for key, number in counts.items())
+        outcomes = [f"{record.summary.get(key, 0)} {key}" for key in _COUNTED]
+        return ", ".join([*outcomes, count(record.summary.get("changes", 0), "change")])
     sums = log.task_sums(record.run_id)
     found = {key: sum(row[2] for row in sums if row[0] == key) for key in _COUNTED}
     left = sum(row[2] for row in sums if row[0] in ("planned", "running"))
     changes = sum(row[3] for row in sums)
-    return ", ".join([*(f"{number} {key}" for key, number in found.items()), f"{changes} changes, {left} left"])
+    return ", ".join(
+        [*(f"{number} {key}" for key, number in found.items()), f"{count(changes, 'change')}, {left} left"]
+    )
 
 
 def print_tidied(tidied: Tidied, *, dry_run: bool, as_json: bool) -> None:

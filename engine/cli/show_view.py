@@ -77,7 +77,8 @@ def _end(record: RunRecord) -> Iterator[str]:
         yield record.status
         return
     tokens = end["usage"]["prompt_tokens"] + end["usage"]["completion_tokens"]
-    counts = [f"{end.get(key, 0)} {key}" for key in ("finished", "failed", "stopped", "changes")]
+    counts = [f"{end.get(key, 0)} {key}" for key in ("finished", "failed", "stopped")]
+    counts.append(count(end.get("changes", 0), "change"))
     counts += [f"{end[key]} {key}" for key in ("skipped", "cached") if end.get(key)]
     yield f"{record.status}: {', '.join(counts)}; {tokens} tokens; {end['seconds']:.1f} s"
 
