@@ -1,17 +1,22 @@
 """The command line, as a user runs it: real processes, exit codes, where text goes."""
 
+import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 from projects import MANIFEST, SOURCE, call
 from scripted_server import slow
+
+from engine.cli import _words
 
 
 def engine(*argv: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -228,6 +233,36 @@ def test_quiet_and_a_closed_pipe(bundle, project, server) -> None:
     script = f"{sys.executable} -m engine events | head -1"
     piped = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True, check=False)
     assert piped.stderr == ""
+
+
+def test_quiet_may_stand_behind_the_verb_too(bundle, project, server) -> None:
+    assert run_bundle(bundle, project, server, "--quiet").stderr == ""
+    assert engine("runs", "prune", "-q", "--keep", "0", cwd=project).stderr == ""
+    assert "kept: " in engine("runs", "prune", "--keep", "0", cwd=project).stderr
+    assert "asyncio: " in engine("run", "missing", "-t", "src", "--verbose", cwd=project).stderr
+
+
+def test_color_is_as_the_environment_says(bundle, project, server) -> None:
+    run_bundle(bundle, project, server)
+    assert "\x1b[32m+" in engine("diff", cwd=project, NO_COLOR="", FORCE_COLOR="1").stdout
+    assert "\x1b" not in engine("diff", cwd=project, NO_COLOR="", FORCE_COLOR="").stdout
+    for verb in (["run", "missing", "-t", "src"], ["show", "20200101"]):
+        assert "\x1b[31m" in engine(*verb, cwd=project, NO_COLOR="", FORCE_COLOR="1").stderr
+        assert "\x1b" not in engine(*verb, cwd=project, NO_COLOR="1", FORCE_COLOR="1").stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "show"])
+def test_no_color_holds_on_a_terminal(verb, project) -> None:
+    argv = [sys.executable, "-m", "engine", verb, *(["missing", "-t", "src"] if verb == "run" else ["20200101"])]
+    shown = pexpect.run(shlex.join(argv), cwd=str(project), env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"})
+    assert b"error: " in shown
+    assert b"\x1b" not in shown
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path) -> None:
+    said = _words(OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / "f")))
+    assert said == f"{tmp_path}/f: Read-only file system; nothing can be written there"
+    assert _words(ValueError("x")).startswith("internal error: ValueError: x")
 
 
 def test_help_of_every_verb() -> None:

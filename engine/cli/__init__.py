@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import logging
 import os
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import CompletionItem
 
-from engine.cli.console import fail
+from engine.cli.console import fail, told_color
 from engine.errors import EngineError
 
 # verb → (module under engine.cli, the line that `engine --help` shows); the module's `command` is the verb.
@@ -65,6 +66,7 @@ class Verbs(click.Group):
         module = importlib.import_module(f"engine.cli.{VERBS[cmd_name][0]}")
         command = getattr(module, "command", None) or getattr(module, cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - a verb's module without a command is a bug
+        _take_anywhere(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
@@ -101,9 +103,37 @@ def cli(quiet: bool, verbose: bool) -> None:  # noqa: ARG001 - console.quiet() r
 
     Every option can be set by an environment variable: ENGINE_VERB_OPTION, such as ENGINE_RUN_CONCURRENCY.
     """
+    click.get_current_context().color = told_color()
     if verbose:
-        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("engine").setLevel(logging.DEBUG)
+        _log_everything()
+
+
+def _log_everything() -> None:
+    logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("engine").setLevel(logging.DEBUG)
+
+
+def _take_anywhere(command: click.Command) -> None:
+    """Let a verb take `--quiet` and `--verbose`, too: not everybody writes them before it."""
+    names = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    for name, short in (("quiet", "-q"), ("verbose", "-v")):
+        flags = [flag for flag in (f"--{name}", short) if flag not in names]
+        if f"--{name}" in flags:
+            command.params.append(
+                click.Option(flags, is_flag=True, expose_value=False, hidden=True, callback=_set_for_all)
+            )
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _take_anywhere(each)
+
+
+def _set_for_all(context: click.Context, option: click.Parameter, value: bool) -> None:
+    """Do what the same option before the verb does."""
+    if not value:
+        return
+    context.find_root().params[option.name or ""] = True
+    if option.name == "verbose":
+        _log_everything()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -131,5 +161,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = 130
     except Exception as exc:
         logging.getLogger("engine").debug("internal error", exc_info=True)
-        code = fail(f"internal error: {type(exc).__name__}: {exc} (engine --verbose … shows where)")
+        code = fail(_words(exc))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "free some space on its disk",
+    errno.EROFS: "nothing can be written there",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.EIO: "check the disk",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def _words(error: Exception) -> str:
+    """Say what went wrong that nobody took care of: on the machine, else in the engine."""
+    if isinstance(error, OSError) and error.errno in _WAYS_OUT:
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{place}{error.strerror}; {_WAYS_OUT[error.errno]}"
+    return f"internal error: {type(error).__name__}: {error} (engine --verbose … shows where)"

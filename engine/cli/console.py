@@ -38,7 +38,7 @@ def note(text: str) -> None:
 
 def fail(text: str) -> int:
     """Print an error and return the exit code for it, 2."""
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(text)}", err=True)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(text)}", err=True, color=told_color())
     return 2
 
 
@@ -52,11 +52,17 @@ def report_findings(error: BundleError) -> int:
     return 1
 
 
-def use_color(stream: object = None) -> bool:
-    """Whether a stream, by default stdout, wants colour: NO_COLOR, FORCE_COLOR, else whether it is a terminal."""
+def told_color() -> bool | None:
+    """Return what NO_COLOR and FORCE_COLOR say about colour; None where it is left to the stream."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream or sys.stdout, "isatty", lambda: False)())
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+def use_color(stream: object = None) -> bool:
+    """Whether a stream, by default stdout, wants colour: NO_COLOR, FORCE_COLOR, else whether it is a terminal."""
+    told = told_color()
+    return bool(getattr(stream or sys.stdout, "isatty", lambda: False)()) if told is None else told
 
 
 def printable(text: str) -> str:
