@@ -1,5 +1,6 @@
 """The fold of a run's events: whatever their order, its sums hold; its pace and time left make sense."""
 
+import io
 import json
 import random
 from collections import Counter
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from engine.cli.live import frame
 from engine.cli.words import clock, duration, left, short, spending
 from engine.events import (
     EventLog,
@@ -328,6 +331,49 @@ def test_who_attaches_late_sees_what_who_saw_everything_sees(tmp_path: Path, see
     assert {key: late[key] for key in set(late) - unlike} == {key: full[key] for key in set(full) - unlike}
     assert {one["task"] for one in late["endings"]} <= set(tally._ended)
     assert late["in_flight"] == full["in_flight"]
+
+
+def test_who_attaches_to_a_run_that_was_gone_on_with_sees_its_present_part(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.db") as log:
+        log.append(begun())
+        log.plan(TaskRow("r", f"t{n}", n, "b", "", f"t{n}", f"t{n}", "function", "x.py", 1) for n in range(40))
+        log.append(planned(40))
+        for number in range(30):
+            log.append(started(f"t{number}"))
+            log.append(responded(f"t{number}"))
+            log.append(finished(f"t{number}", changed_files=("x.py",)))
+        log.append(finished("t30", "stopped", reason="cancelled", error="the run ended before the task did"))
+        log.append(finished("t31", "stopped", reason="limit_tokens"))
+        log.append(PaceChanged(run_id="r", limit=0, reason="the server is away"))
+        log.append(
+            RunFinished(run_id="r", status="interrupted", finished=30, failed=0, stopped=2, changes=30, seconds=1)
+        )
+        log.append(RunResumed(run_id="r", done=31, left=9))
+        log.append(started("t30"))
+        log.append(requested("t30"))
+        log.flush()
+        with LogReader(log.path) as reader:
+            tally, _ = attach(reader, "r")
+            whole = Tally()
+            for event in reader.events("r"):
+                whole.add(event)
+    late, full = (as_dict(one, whole.now) for one in (tally, whole))
+    assert {key: late[key] for key in set(late)} == {key: full[key] for key in set(full)}
+    assert (late["done"], late["pace"], late["tasks_per_second"]) == (31, None, None)
+    assert late["outcomes"] == {"finished": 30, "stopped": 1}
+
+
+def test_what_an_interrupted_run_left_to_do_is_not_done() -> None:
+    tally = Tally()
+    for event in (begun(), planned(4), finished("t1"), finished("t2", "stopped", reason="cancelled")):
+        tally.add(as_mapping(event, 1.0))
+    tally.add(as_mapping(PaceChanged(run_id="r", limit=0, reason="the server is away"), 1.0))
+    tally.end("interrupted")
+    assert left(tally, 2.0) == "3 left to do"
+    shown = Console(width=100, file=io.StringIO())
+    shown.print(frame(tally, 2.0, shown))
+    assert "1/4 tasks, 25%" in shown.file.getvalue()
+    assert "the server is away" not in shown.file.getvalue()
 
 
 def test_a_run_that_has_no_rows_is_read_from_its_events(tmp_path: Path) -> None:

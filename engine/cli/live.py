@@ -50,7 +50,7 @@ def frame(tally: Tally, now: float, console: Console, *, title: str = "", ending
 
 
 def _progress(tally: Tally, now: float, width: int, *, bar: bool, plain: bool) -> Text:
-    total, done = tally.total, tally.done
+    total, done = tally.total, tally.done - tally.broken_off
     share = done / total if total else 0.0
     elapsed = clock(tally.clock(now) - tally.started) if tally.started is not None else clock(0)
     words = f"{done}/{total} tasks, {share:.0%}, {elapsed}, {left(tally, now)}" if total else f"planning, {elapsed}"

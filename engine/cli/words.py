@@ -50,7 +50,7 @@ def left(tally: Tally, now: float) -> str:
         return "time left unknown until the first tasks are done"
     if seconds:
         return f"about {duration(seconds)} left"
-    undone = tally.total - tally.done if tally.is_over else 0
+    undone = tally.total - tally.done + tally.broken_off if tally.is_over else 0
     return f"{undone} left to do" if undone > 0 else "done"
 
 

@@ -171,7 +171,7 @@ class EventLog(LogReader):
         """Return what keeps a run's row true to an event."""
         summary = self._summaries[stored.run_id]
         if isinstance(event, RunResumed):
-            summary.update(budgeted(summary, event.budget, event.given))
+            summary.update(budgeted(summary, event.budget, event.given), resumed=stored.time)
         else:
             summary.update(load(stored.text))
         if isinstance(event, RunFinished):

@@ -117,7 +117,7 @@ class RunRecord:
         ended: When it finished; None while it runs and when it was interrupted.
         status: `running`, `interrupted` (its process is gone), or what RunFinished said, such as `finished`.
         summary: The fields of RunStarted and RunFinished together; budgets are those in force, and `usage`, `cost` and
-            `tool_calls` what the run used up to now.
+            `tool_calls` what the run used up to now; `resumed` is when it was last gone on with.
         used: What it used up to now, of all tries of its tasks.
     """
 

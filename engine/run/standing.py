@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.events import LogReader
@@ -33,8 +33,12 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
             tally.add(event)
             seq = event["seq"]
     else:
-        tally.restore(sums, used, reader.tasks(run_id, _UNFINISHED), record.started)
-        tally.glance(reader.events(run_id, after=max(0, seq - _GLANCED), limit=min(seq, _GLANCED)))
+        resumed = record.summary.get("resumed")
+        tally.restore(sums, used, reader.tasks(run_id, _UNFINISHED), resumed or record.started)
+        if resumed is not None and record.status == "running":
+            tally.take_up()
+        newest = reader.events(run_id, after=max(0, seq - _GLANCED), limit=min(seq, _GLANCED))
+        tally.glance(_this_part(newest), whole=resumed is None)
         first = reader.events(run_id, limit=10)
         tally.expected = sum(int(event.get("cached") or 0) for event in first if event["type"] == "run:planned")
     settings = record.summary.get("settings")
@@ -42,6 +46,12 @@ def attach(reader: LogReader, run_id: str) -> tuple[Tally, int]:
     if record.status != "running":
         tally.end(record.status, record.ended)
     return tally, seq
+
+
+def _this_part(events: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return the events since the run was gone on with; pace and times of an earlier part tell nothing now."""
+    begins = [number for number, event in enumerate(events) if event["type"] == "run:resumed"]
+    return events[begins[-1] :] if begins else events
 
 
 def as_dict(tally: Tally, now: float) -> dict[str, Any]:
@@ -75,7 +85,7 @@ def as_dict(tally: Tally, now: float) -> dict[str, Any]:
         ],
         "causes": [
             {"outcome": outcome, "cause": cause, "tasks": number}
-            for (outcome, cause), number in tally.causes.most_common()
+            for (outcome, cause), number in (+tally.causes).most_common()
         ],
         "endings": [
             {"task": one.task_id, "bundle": one.bundle, "place": one.place, "outcome": one.outcome, "error": one.error}

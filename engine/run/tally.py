@@ -97,6 +97,13 @@ class Tally:
         return self.done - self.counts["finished"]
 
     @property
+    def broken_off(self) -> int:
+        """Number of ended tasks that are left to do all the same: the run ended before they did."""
+        from engine.run.resume import BROKEN_OFF
+
+        return sum(number for (_, cause), number in self.causes.items() if cause in BROKEN_OFF)
+
+    @property
     def is_over(self) -> bool:
         """Whether the run ended."""
         return self.status not in ("planning", "running")
@@ -110,6 +117,7 @@ class Tally:
         self.status = status
         self.now = max(self.now, ended or 0.0)
         self.flights.clear()
+        self.pace = None
 
     @property
     def cost(self) -> float | None:
@@ -145,6 +153,13 @@ class Tally:
         self.changes += earlier.changes
         self.used = self.used.plus(earlier.used)
 
+    def take_up(self) -> None:
+        """Forget the ends of the tasks that were broken off: they are tried again."""
+        from engine.run.resume import BROKEN_OFF
+
+        for task_id in [task_id for task_id, ended in self._ended.items() if ended.cause in BROKEN_OFF]:
+            self._uncount(task_id)
+
     def restore(self, sums: Iterable[TaskSum], used: Used, rows: Iterable[TaskRow], started: float) -> None:
         """Begin in the midst of a run, at the number that the sums are of.
 
@@ -152,7 +167,7 @@ class Tally:
             sums: What its tasks add up to.
             used: What it used.
             rows: Its tasks that run, and those that ended without being finished.
-            started: When the run began.
+            started: When the run, or the part of it that goes on, began.
         """
         self.status, self.started, self.now, self.used = "running", started, max(self.now, started), used
         for row in sums:
@@ -179,11 +194,12 @@ class Tally:
         self.causes[row.state, row.reason] += 1
         self.endings.append(Ending(row.task_id, row.bundle, place, row.state, row.reason, row.error or row.reason))
 
-    def glance(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def glance(self, events: Iterable[Mapping[str, Any]], *, whole: bool = True) -> None:
         """Learn from the newest events that `restore` counted what tasks in flight do, and the pace.
 
         Args:
             events: The events up to the number of the sums, in order.
+            whole: Whether the tasks that ended all did so since `started`.
         """
         for event in events:
             self.now = max(self.now, float(event.get("time") or 0.0))
@@ -195,7 +211,7 @@ class Tally:
         if self._tasks is None or not self._tasks.count():
             self._tasks = Window(self.started or self.now)
             ran = self.done - self.cached - self.counts["skipped"]
-            if ran > 0:
+            if ran > 0 and whole:
                 self._tasks.add(self.now, ran)
 
     # -- one method per kind of event
@@ -212,14 +228,11 @@ class Tally:
         self.settings = event.get("settings") or {}
 
     def _run_resumed(self, event: Mapping[str, Any]) -> None:
-        from engine.run.resume import BROKEN_OFF
-
         self._begin(event)
         if event.get("budget") is not None:
             self.settings = {**self.settings, "budget": event["budget"]}
         self.planned = max(self.planned, event["done"] + event["left"])
-        for task_id in [task_id for task_id, ended in self._ended.items() if ended.cause in BROKEN_OFF]:
-            self._uncount(task_id)
+        self.take_up()
 
     def _run_planned(self, event: Mapping[str, Any]) -> None:
         self.planned = event["tasks"]
