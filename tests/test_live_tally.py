@@ -336,7 +336,10 @@ def test_who_attaches_late_sees_what_who_saw_everything_sees(tmp_path: Path, see
 def test_who_attaches_to_a_run_that_was_gone_on_with_sees_its_present_part(tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.db") as log:
         log.append(begun())
-        log.plan(TaskRow("r", f"t{n}", n, "b", "", f"t{n}", f"t{n}", "function", "x.py", 1) for n in range(40))
+        log.plan(
+            TaskRow("r", f"t{n}", n, "ab"[len(f"t{n}") % 2], "", f"t{n}", f"t{n}", "function", "x.py", 1)
+            for n in range(40)
+        )
         log.append(planned(40))
         for number in range(30):
             log.append(started(f"t{number}"))
