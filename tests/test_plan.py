@@ -271,6 +271,17 @@ def test_what_the_cache_has_is_said_before_and_after(bundle: Path, project: Path
     assert "4 finished (3 from the cache); 4 changes offered; 10 tokens (30 saved by the cache); " in again.stdout
 
 
+def test_a_run_that_is_gone_on_with_says_what_all_its_parts_saved(
+    bundle: Path, project: Path, server: ScriptedServer
+) -> None:
+    run_bundle(bundle, project, server)
+    (project / "src/b.py").write_text("def fourth():\n    pass\n")
+    ended = run_bundle(bundle, project, server, "--budget", "tokens=1")
+    assert "3 finished (3 from the cache), 1 stopped" in ended.stdout
+    again = engine("resume", "--budget", "tokens=9000", cwd=project)
+    assert "4 finished (3 from the cache); 4 changes offered; 10 tokens (30 saved by the cache); " in again.stdout
+
+
 def test_of_many_tasks_only_the_first_are_listed(bundle: Path, tmp_path: Path, server: ScriptedServer) -> None:
     text = "".join(f"def f{number}():\n    return {number}\n\n\n" for number in range(60))
     project = make_project(tmp_path / "many", {"src/a.py": text})

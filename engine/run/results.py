@@ -25,6 +25,7 @@ class Earlier:
         cached: Tasks whose result came from the cache.
         used: What all tries used, also of those that are tried again; without what the cache saved.
         seconds: Time on the clock.
+        saved: Tokens that the results from the cache had cost.
     """
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Earlier:
     cached: int = 0
     used: Used = NOTHING
     seconds: float = 0.0
+    saved: int = 0
 
     @property
     def tasks(self) -> int:

@@ -131,14 +131,15 @@ def is_left(row: TaskRow) -> bool:
 
 def _earlier(record: RunRecord, sums: Iterable[tuple[str, int, int, int, int, int]], left: list[TaskRow]) -> Earlier:
     outcomes: Counter[str] = Counter()
-    changes = cached = 0
-    for state, from_cache, count, offered, *_ in sums:
+    changes = cached = saved = 0
+    for state, from_cache, count, offered, prompt, completion in sums:
         outcomes[state] += count
         changes += offered
         cached += count if from_cache else 0
+        saved += prompt + completion if from_cache else 0
     outcomes -= Counter(row.state for row in left)
     changes -= sum(row.changes for row in left)
     cached -= sum(row.cached for row in left)
     seconds = record.summary.get("seconds")
     spent = float(seconds) if isinstance(seconds, int | float) else 0.0
-    return Earlier(dict(outcomes), changes, cached, record.used, spent)
+    return Earlier(dict(outcomes), changes, cached, record.used, spent, saved)

@@ -150,6 +150,7 @@ class Tally:
         """Count what tasks came to before the run was gone on with."""
         self.counts.update(earlier.outcomes)
         self.cached += earlier.cached
+        self.saved_tokens += earlier.saved
         self.changes += earlier.changes
         self.used = self.used.plus(earlier.used)
 
