@@ -145,7 +145,7 @@ def test_render_shows_the_constraint_that_the_server_takes(bundle, project, serv
     [
         (["rum"], 2, "Did you mean 'run'"),
         (["run"], 2, "BUNDLE"),
-        (["run", "missing", "--target", "src"], 1, "missing"),
+        (["run", "missing", "--target", "src"], 2, "no bundle 'missing'"),
         (["run", "{bundle}", "--target", "nowhere"], 2, "nowhere"),
         (["run", "{bundle}", "--target", "src", "--param", "x"], 2, "name=value"),
         (["run", "{bundle}", "--target", "src", "--param", "x=1"], 2, "x"),

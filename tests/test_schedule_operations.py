@@ -78,6 +78,9 @@ async def test_an_operation_or_a_bundle_can_be_named(project: Path) -> None:
         ([], {}, "no bundle is named, and engine.yaml has no operations"),
         ([], {"operations": ["ons"]}, "engine.yaml has no operation 'ons'; did you mean 'one'"),
         ([], {"operations": ["off_"]}, "operation 'off_' is switched off in engine.yaml"),
+        (["off_"], {"configured": True}, "operation 'off_' is switched off in engine.yaml: set enabled: true"),
+        (["lnt"], {}, "there is no bundle 'lnt', neither as a folder nor in bundles; did you mean 'lint'"),
+        (["noe"], {"configured": True}, "there is no bundle 'noe'.*; did you mean 'one'"),
         (["lint", "lint"], {}, "'lint' would run twice at once"),
     ],
 )
@@ -87,6 +90,7 @@ async def test_what_cannot_be_run_is_said(
     app = App.open(project)
     if operations:
         app = configure(project, "  one: {bundle: lint}\n  off_: {bundle: lint, enabled: false}\n")
+        operations = {key: value for key, value in operations.items() if key != "configured"}
     with pytest.raises(ConfigError, match=words):
         await planned(app, *bundles, **operations)
 

@@ -73,10 +73,20 @@ class App:
         return Choices(self.config)
 
     def bundle(self, source: str | Path | Bundle) -> Bundle:
-        """Load a bundle by path, or by name from the project's bundle folder."""
+        """Load a bundle by path, or by name from the project's bundle folder.
+
+        Raises:
+            BundleError: It cannot be used.
+            ConfigError: There is none of that name.
+        """
         from engine.bundle import Bundle, load_bundle
 
-        return source if isinstance(source, Bundle) else load_bundle(self.locate(source))
+        if isinstance(source, Bundle):
+            return source
+        found, name = self.locate(source), str(source)
+        if isinstance(source, str) and Path(name).name == name and not Path(found).exists():
+            raise ConfigError(self.choices.no_bundle(name, self.root))
+        return load_bundle(found)
 
     def wanted(self, request: RunRequest) -> list[Wanted]:
         """Load what is to run: the bundles of a request, and those of its operations.
@@ -103,7 +113,7 @@ class App:
         folder = self.root / self.config.bundles
         found = next((path for path in (folder / source, self.root / source) if path.exists()), None)
         if found is None:
-            there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            there = self.choices.bundles(self.root)
             hint = did_you_mean(source, there) or f"there are: {', '.join(there) or 'none'}"
             raise ConfigError(
                 f"operation '{name}' of engine.yaml names the bundle '{source}', which is not in {folder}; {hint}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.app.request import RunRequest
     from engine.backends import Backend
     from engine.bundle import Bundle
@@ -61,6 +63,27 @@ class Choices:
                     "no bundle is named, and engine.yaml has no operations: name a BUNDLE, or add operations"
                 )
         return replace(request, bundles=bundles, operations=operations)
+
+    def bundles(self, root: Path) -> list[str]:
+        """Return the names in a project's bundle folder."""
+        folder = root / self.config.bundles
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def no_bundle(self, name: str, root: Path) -> str:
+        """Say that a name is neither that of a bundle nor of an operation that could run.
+
+        Args:
+            name: What was asked for.
+            root: The project's root.
+        """
+        enabled = [known for known, operation in self.config.operations.items() if operation.enabled]
+        if name in self.config.operations:
+            return self._no_operation(name, enabled)
+        from engine.diagnostics import did_you_mean
+
+        known = sorted({*self.bundles(root), *enabled})
+        hint = did_you_mean(name, known) or f"there are: {', '.join(known) or 'none'}; or name a folder"
+        return f"there is no bundle '{name}', neither as a folder nor in {self.config.bundles}; {hint}"
 
     def _no_operation(self, name: str, enabled: Sequence[str]) -> str:
         if name in self.config.operations:
