@@ -32,6 +32,11 @@ def way_out(error: Exception) -> str:
     return _WAYS_OUT.get(code(error), _DAMAGED)
 
 
+def is_sound(error: Exception) -> bool:
+    """Whether an error says nothing against the file: it is locked, or its disk is full."""
+    return _WAYS_OUT.get(code(error)) == _LOCKED or code(error) == sqlite3.SQLITE_FULL
+
+
 def use_wal(connection: sqlite3.Connection, patience: float) -> bool:
     """Put a database into WAL mode; return whether it is in it now.
 

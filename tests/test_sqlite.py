@@ -14,6 +14,9 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.events import schema as log_schema
+from engine.run import claim
+from engine.run.cache import TaskCache
+from engine.run.cache import store as cache_store
 from engine.run.cache import tables as cache_tables
 from engine.sqlite import use_wal, way_out
 from engine.workspace import schema as change_schema
@@ -59,6 +62,28 @@ def test_a_locked_file_is_not_to_be_moved_away(tmp_path: Path, monkeypatch: pyte
             ConfigError, match=r"changes\.db cannot be used: .*another process has it locked: try again"
         ):
             change_schema.connect(path)
+
+
+def test_a_locked_cache_is_not_to_be_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_store, "connect", partial(cache_tables.connect, patience=0.05))
+    cache_tables.connect(tmp_path / "cache.db", create=True).close()
+    with (
+        closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as holder,
+        closing(TaskCache(tmp_path / "cache.db")) as cache,
+    ):
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match=r"cannot be used: database is locked; another process has it locked"):
+            cache.prune(max_bytes=0)
+
+
+def test_a_locked_log_needs_no_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "connect", lambda path: sqlite3.connect(path, timeout=0.05, isolation_level=None))
+    log_schema.connect(tmp_path / "events.db").close()
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        claimed = claim.claimed(tmp_path / "events.db", "r")
+        with pytest.raises(ConfigError, match="database is locked; another process has it locked: try again"), claimed:
+            pass
 
 
 def test_a_damaged_file_is(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import ConfigError
 from engine.events.liveness import ProcessMark, is_gone, this_process
 from engine.events.schema import connect
+from engine.sqlite import way_out
 
 _ROW = "SELECT status, ended, pid, born, place FROM runs WHERE run_id = ?"
 _SET = "UPDATE runs SET status = ?, ended = ?, pid = ?, born = ?, place = ? WHERE run_id = ?"
@@ -98,6 +99,4 @@ def _writing(log: Path) -> Iterator[sqlite3.Connection]:
             yield database
             database.execute("COMMIT")
         except sqlite3.Error as error:
-            raise ConfigError(
-                f"the event log {log} cannot be written: {error}; check the free space and the permissions"
-            ) from error
+            raise ConfigError(f"the event log {log} cannot be written: {error}; {way_out(error)}") from error

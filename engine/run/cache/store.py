@@ -17,6 +17,7 @@ from engine.run.cache.entry import FIGURES, ROW, Entry, NewEntry, checksum_of
 from engine.run.cache.insert import chunks, insert, remove
 from engine.run.cache.record import Write, content_digest
 from engine.run.cache.tables import connect
+from engine.sqlite import is_sound, way_out
 
 MAX_BYTES = 1 << 30
 MAX_ENTRIES = 100_000
@@ -257,9 +258,8 @@ class TaskCache:
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
                 self.close()
-                raise ConfigError(
-                    f"the cache {self.path} cannot be used: {error}; engine cache clear starts a new one"
-                ) from error
+                what = way_out(error) if is_sound(error) else "engine cache clear starts a new one"
+                raise ConfigError(f"the cache {self.path} cannot be used: {error}; {what}") from error
 
 
 def _writes_of(count: int) -> str:
