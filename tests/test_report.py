@@ -199,6 +199,8 @@ async def test_a_report_tells_what_a_run_did(bundle, project, server) -> None:
     assert sorted(rows) == ["failed", "finished", "finished"]
     assert "# says so" in page.text
     assert "I had rather not." in page.text
+    assert "tasks on 3 nodes of 1 file<" in text
+    assert [attributes["class"] for attributes in page.of("td") if attributes.get("class") == "words"] == ["words"]
     assert "no_tool_call" in page.text
     assert "add_comment" in page.text
 
