@@ -112,16 +112,18 @@ def why(ctx: click.Context, /, target: str, project: Path | None, as_json: bool,
         for one in found:
             for line in lines_of(one):
                 click.echo(printable(line))
-    return 0 if all(one.verdict == "hit" for one in found) else 1
+    return 0 if all(one.verdict in ("hit", "kept") and not one.differences for one in found) else 1
 
 
 def lines_of(found: Any) -> list[str]:
     """Return an answer of `why` for people: what it is about, then a line for each difference."""
+    others = "compared with the nearest other one, this differs:" if found.differences else "no other one is unlike it"
     heads = {
         "hit": "the cache has a result that holds",
         "miss": "nothing in the cache holds; compared with the nearest result, this differs:",
         "empty": "the cache has no result of this bundle",
         "uncachable": "results are never kept:",
+        "kept": f"this result is kept; {others}",
     }
     lines = [f"{found.about}: {heads[found.verdict]}"]
     for difference in found.differences:

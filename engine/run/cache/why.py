@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from engine.manifest.bundle_model import Permissions
@@ -15,7 +15,7 @@ from engine.run.cache.key import TaskKey
 from engine.run.cache.record import Read, text_digest
 from engine.run.cache.store import TaskCache
 
-Verdict = Literal["hit", "miss", "empty", "uncachable"]
+Verdict = Literal["hit", "miss", "empty", "uncachable", "kept"]
 _NEAREST = 50  # entries that are compared
 _DIFF = 12  # lines of the node's text that are shown
 _READS = {
@@ -56,7 +56,8 @@ class Why:
     """What became of the question.
 
     Attributes:
-        verdict: There is an entry that holds; there is none; there is no entry to compare with; or none is ever kept.
+        verdict: There is an entry that holds; there is none; there is no entry to compare with; none is ever kept; or,
+            where an entry was asked about and no task, it is there.
         about: The task, `file::name` and bundle, or the entry.
         key: What the result would be stored under, hex.
         nearest: The key of the entry that it was compared with; None where there is none.
@@ -119,7 +120,7 @@ def explain_entry(cache: TaskCache, entry: Entry) -> Why:
             changed = {(read.kind, read.subject) for read in {*other.questions} ^ {*entry.questions}}
             differences = [*compare(side, own), *(_difference(Read(*one, "")) for one in sorted(changed))]
         found.append((differences, other))
-    return _nearest(found, f"{entry.place} with {entry.bundle}", entry.key)
+    return replace(_nearest(found, f"{entry.place} with {entry.bundle}", entry.key), verdict="kept")
 
 
 def compare(then: Side, now: Side) -> list[Difference]:
