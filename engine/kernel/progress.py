@@ -97,7 +97,8 @@ class Progress:
             self.end(self._last.problem, f"the last reply could not be used: {self._last.reply.malformed[0].problem}")
             return
         goal = f" without a successful {self._termination}" if isinstance(self._termination, str) else ""
-        self.end("max_turns", f"all {max_turns} turns are used{goal}")
+        turns = f"all {max_turns} turns are" if max_turns != 1 else "the only turn is"
+        self.end("max_turns", f"{turns} used{goal}")
 
     def fail(self, error: Exception, *, out_of_time: bool) -> None:
         """End the run with an exception."""
